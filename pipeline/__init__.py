@@ -1,0 +1,1 @@
+"""Estimate how long the dispatch of an order of spare parts will take."""

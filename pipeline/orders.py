@@ -1,0 +1,17 @@
+"""The contract that both stages share: what an order is, and in which order a model
+takes its features.
+
+Nothing heavy is imported here, because the service imports it.
+"""
+
+PRODUCT_CODE_MAP = {"SKU001": 0, "SKU002": 1, "SKU003": 2, "SKU004": 3, "SKU005": 4}
+
+ORDERS_PLACED = "orders_placed"
+PRODUCT_CODE = "product_code"
+HOURS_TO_DISPATCH = "hours_to_dispatch"
+
+FEATURES = [ORDERS_PLACED, PRODUCT_CODE]
+LABEL = HOURS_TO_DISPATCH
+
+# More orders in one day than the warehouse could ever take: a unit or column mix-up.
+MAX_ORDERS_PLACED = 1_000_000.0
