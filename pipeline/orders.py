@@ -4,7 +4,12 @@ takes its features.
 Nothing heavy is imported here, because the service imports it.
 """
 
-PRODUCT_CODE_MAP = {"SKU001": 0, "SKU002": 1, "SKU003": 2, "SKU004": 3, "SKU005": 4}
+from typing import Literal, get_args
+
+ProductCode = Literal["SKU001", "SKU002", "SKU003", "SKU004", "SKU005"]
+PRODUCT_CODE_MAP: dict[ProductCode, int] = {
+    code: index for index, code in enumerate(get_args(ProductCode))
+}
 
 ORDERS_PLACED = "orders_placed"
 PRODUCT_CODE = "product_code"

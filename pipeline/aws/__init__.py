@@ -1,0 +1,37 @@
+"""The only rooms that know S3: timestamped objects, datasets and models.
+
+Objects are only ever added; the newest timestamp wins; going back means adding again.
+"""
+
+from pipeline.aws.artefacts import (
+    S3TimestampedArtefact,
+    find_latest_artefact_on_s3,
+    get_object_from_s3,
+    list_artefacts_on_s3,
+    make_timestamped_filename,
+    put_object_to_s3,
+)
+from pipeline.aws.datasets import (
+    Dataset,
+    get_latest_csv_dataset_from_s3,
+    get_latest_parquet_dataset_from_s3,
+    put_csv_dataset_to_s3,
+    put_parquet_dataset_to_s3,
+)
+from pipeline.aws.models import Model, get_latest_pkl_model_from_s3
+
+__all__ = [
+    "Dataset",
+    "Model",
+    "S3TimestampedArtefact",
+    "find_latest_artefact_on_s3",
+    "get_latest_csv_dataset_from_s3",
+    "get_latest_parquet_dataset_from_s3",
+    "get_latest_pkl_model_from_s3",
+    "get_object_from_s3",
+    "list_artefacts_on_s3",
+    "make_timestamped_filename",
+    "put_csv_dataset_to_s3",
+    "put_object_to_s3",
+    "put_parquet_dataset_to_s3",
+]

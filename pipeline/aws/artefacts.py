@@ -1,0 +1,237 @@
+"""Timestamped objects on S3: find the latest, get it, put a new one."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import NamedTuple
+
+from pipeline.aws.client import error_code, explain_s3_errors, s3_client
+
+FILE_FORMATS = {
+    "csv": (".csv", ".csv.gz"),
+    "parquet": (".parquet",),
+    "pkl": (".pkl",),
+}
+GET_ATTEMPTS = 3
+SHA256 = "sha256"
+
+TIMESTAMP = re.compile(
+    r"(?<!\d)(\d{4}-\d{2}-\d{2})"
+    r"(?:[T _:|-](\d{2})[:|_-](\d{2})[:|_-](\d{2})(?:\.\d+)?Z?)?(?!\d)"
+)
+
+
+@dataclass(frozen=True)
+class S3TimestampedArtefact:
+    """An object on S3 as it was listed.
+
+    Attributes:
+        timestamp: What the object's name says, in UTC.
+        last_modified: When S3 took the object; decides between equal timestamps.
+        etag: Identifies the listed content, so that no other can be read in its place.
+    """
+
+    bucket: str
+    key: str
+    timestamp: datetime
+    last_modified: datetime
+    etag: str
+
+    @property
+    def address(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+
+class S3Object(NamedTuple):
+    """What was read from S3, and exactly what was read."""
+
+    artefact: S3TimestampedArtefact
+    content: bytes
+    hash: str
+    version_id: str
+    metadata: dict[str, str]
+
+
+def make_timestamped_filename(prefix: str, datetime: datetime, file_format: str) -> str:
+    """Make a file name such as `prefix_2021-07-03T23:05:32.csv`.
+
+    Args:
+        datetime: Converted to UTC; one without a time zone is taken to be UTC.
+    """
+    if datetime.tzinfo is not None:
+        datetime = datetime.astimezone(UTC)
+    timestamp = datetime.replace(microsecond=0, tzinfo=None).isoformat()
+    return f"{prefix}_{timestamp}.{file_format}"
+
+
+def parse_timestamp(key: str) -> datetime | None:
+    """Read the last timestamp in an object's name, in UTC; None if it has none."""
+    for date, *time in reversed(TIMESTAMP.findall(key.rpartition("/")[2])):
+        clock = ":".join(time) if time[0] else "00:00:00"
+        try:
+            return datetime.fromisoformat(f"{date}T{clock}+00:00")
+        except ValueError:
+            continue
+    return None
+
+
+def list_artefacts_on_s3(
+    file_format: str, bucket: str, folder: str = ""
+) -> list[S3TimestampedArtefact]:
+    """List the timestamped objects of one format, the newest first.
+
+    Objects without a timestamp in their name, or of another format, are passed over.
+
+    Args:
+        file_format: One of csv (which includes csv.gz), parquet, pkl.
+        folder: Folder to search, with all below it; "" for the whole bucket.
+
+    Raises:
+        ValueError: The format is not supported.
+        RuntimeError: S3 could not be read.
+    """
+    endings = FILE_FORMATS.get(file_format.lower())
+    if endings is None:
+        raise ValueError(
+            f"{file_format} is not a supported file format; "
+            f"choose one of {', '.join(FILE_FORMATS)}."
+        )
+    prefix = _folder_prefix(folder)
+    found = []
+    with explain_s3_errors(f"list s3://{bucket}/{prefix}"):
+        pages = s3_client().get_paginator("list_objects_v2")
+        for page in pages.paginate(Bucket=bucket, Prefix=prefix):
+            for item in page.get("Contents", []):
+                timestamp = parse_timestamp(item["Key"])
+                if timestamp is not None and item["Key"].lower().endswith(endings):
+                    found.append(
+                        S3TimestampedArtefact(
+                            bucket,
+                            item["Key"],
+                            timestamp,
+                            item["LastModified"],
+                            item["ETag"],
+                        )
+                    )
+    return sorted(
+        found, key=lambda item: (item.timestamp, item.last_modified), reverse=True
+    )
+
+
+def find_latest_artefact_on_s3(
+    file_format: str, bucket: str, folder: str = ""
+) -> S3TimestampedArtefact:
+    """Find the object with the newest timestamp in its name.
+
+    Raises:
+        RuntimeError: There is none, or S3 could not be read.
+        ValueError: The format is not supported.
+    """
+    artefacts = list_artefacts_on_s3(file_format, bucket, folder)
+    if not artefacts:
+        raise RuntimeError(
+            f"No {file_format} object with a timestamp in its name found in "
+            f"s3://{bucket}/{_folder_prefix(folder)}; deliver one named like "
+            f"{make_timestamped_filename('name', datetime(2021, 7, 3), file_format)}."
+        )
+    return artefacts[0]
+
+
+def get_latest_object_from_s3(
+    file_format: str, bucket: str, folder: str = ""
+) -> S3Object:
+    """Read the newest object, and look again if it is replaced or gone meanwhile.
+
+    Raises:
+        RuntimeError: There is none, it keeps changing, or S3 could not be read.
+    """
+    for _ in range(GET_ATTEMPTS):
+        artefact = find_latest_artefact_on_s3(file_format, bucket, folder)
+        found = get_object_from_s3(artefact)
+        if found is not None:
+            return found
+    raise RuntimeError(
+        f"Could not read {artefact.address}: it was replaced {GET_ATTEMPTS} times "
+        "between listing and reading; wait until its delivery is complete, then retry."
+    )
+
+
+def get_object_from_s3(artefact: S3TimestampedArtefact) -> S3Object | None:
+    """Read the very content that was listed; None if it has been replaced or deleted.
+
+    A connection that breaks within the content is tried again: botocore repeats
+    requests, but not the reading of an answer.
+
+    Raises:
+        RuntimeError: S3 could not be read.
+    """
+    from botocore.exceptions import (
+        ClientError,
+        HTTPClientError,
+        IncompleteReadError,
+    )
+
+    with explain_s3_errors(f"read {artefact.address}"):
+        for attempt in range(1, GET_ATTEMPTS + 1):
+            try:
+                response = s3_client().get_object(
+                    Bucket=artefact.bucket, Key=artefact.key, IfMatch=artefact.etag
+                )
+                content = response["Body"].read()
+                break
+            except ClientError as error:
+                if error_code(error) in ("PreconditionFailed", "NoSuchKey"):
+                    return None
+                raise
+            except (HTTPClientError, IncompleteReadError):
+                if attempt == GET_ATTEMPTS:
+                    raise
+    return S3Object(
+        artefact,
+        content,
+        sha256(content).hexdigest(),
+        response.get("VersionId", ""),
+        response.get("Metadata", {}),
+    )
+
+
+def put_object_to_s3(
+    content: bytes, bucket: str, folder: str, filename: str, **metadata: str
+) -> bool:
+    """Add an object to S3; never overwrite one.
+
+    Args:
+        metadata: Kept with the object, beside the SHA-256 of its content.
+
+    Returns:
+        Whether the object is now there with this content; False if another has taken
+        its name.
+
+    Raises:
+        RuntimeError: S3 could not be written to.
+    """
+    from botocore.exceptions import ClientError
+
+    key = _folder_prefix(folder) + filename
+    digest = sha256(content).hexdigest()
+    with explain_s3_errors(f"write s3://{bucket}/{key}"):
+        try:
+            s3_client().put_object(
+                Bucket=bucket,
+                Key=key,
+                Body=content,
+                IfNoneMatch="*",
+                Metadata={SHA256: digest, **metadata},
+            )
+        except ClientError as error:
+            if error_code(error) not in ("PreconditionFailed", "412"):
+                raise
+            # A retry of our own put, whose first answer was lost, is refused as well.
+            existing = s3_client().head_object(Bucket=bucket, Key=key)
+            return existing["Metadata"].get(SHA256) == digest
+    return True
+
+
+def _folder_prefix(folder: str) -> str:
+    return f"{folder.strip('/')}/" if folder.strip("/") else ""

@@ -1,0 +1,167 @@
+"""A delivery of data, and where it came from."""
+
+import gzip
+import warnings
+import zlib
+from datetime import datetime
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pipeline.aws.artefacts import (
+    S3Object,
+    get_latest_object_from_s3,
+    make_timestamped_filename,
+    put_object_to_s3,
+)
+
+# The service describes its model's dataset too, and does without pandas.
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+GZIP_MAGIC = b"\x1f\x8b"
+
+
+class Dataset(NamedTuple):
+    """Data from S3 and its origin.
+
+    Attributes:
+        data: The rows, as read.
+        datetime: The timestamp in the object's name, in UTC.
+        hash: SHA-256 of the object's bytes, hexadecimal.
+        version_id: S3's version of the object; "" if the bucket keeps none.
+    """
+
+    data: "DataFrame"
+    datetime: datetime
+    bucket: str
+    key: str
+    hash: str
+    version_id: str = ""
+
+    @property
+    def address(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+
+def get_latest_csv_dataset_from_s3(bucket: str, folder: str = "") -> Dataset:
+    """Get the newest CSV, gzipped or not, in UTF-8 with or without a byte order mark.
+
+    Raises:
+        RuntimeError: There is none, or S3 could not be read.
+        ValueError: The object is not CSV in UTF-8.
+    """
+    from pandas import read_csv
+    from pandas.errors import ParserError, ParserWarning
+
+    found = get_latest_object_from_s3("csv", bucket, folder)
+    try:
+        content = found.content
+        if content.startswith(GZIP_MAGIC):
+            content = gzip.decompress(content)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ParserWarning)
+            data = read_csv(
+                BytesIO(content),
+                encoding="utf-8-sig",
+                index_col=False,
+                float_precision="round_trip",
+                low_memory=False,
+            )
+    except (ValueError, ParserError, ParserWarning, OSError, EOFError, zlib.error) as e:
+        raise ValueError(
+            f"{found.artefact.address} is not a CSV file in UTF-8 ({str(e).strip()}); "
+            "deliver it again as comma-separated text with a header line."
+        ) from e
+    return _dataset(data, found)
+
+
+def get_latest_parquet_dataset_from_s3(bucket: str, folder: str = "") -> Dataset:
+    """Get the newest Parquet file.
+
+    Raises:
+        RuntimeError: There is none, or S3 could not be read.
+        ValueError: The object is not Parquet.
+    """
+    from pandas import read_parquet
+
+    found = get_latest_object_from_s3("parquet", bucket, folder)
+    try:
+        data = read_parquet(BytesIO(found.content))
+    except (ValueError, OSError) as error:
+        raise ValueError(
+            f"{found.artefact.address} is not a Parquet file ({error}); "
+            "deliver it again."
+        ) from error
+    return _dataset(data, found)
+
+
+def put_csv_dataset_to_s3(
+    data: "DataFrame",
+    filename_prefix: str,
+    ref_datetime: datetime,
+    bucket: str,
+    folder: str = "",
+    **kwargs: Any,
+) -> str:
+    """Add a data frame to S3 as CSV, without its index.
+
+    Args:
+        ref_datetime: Becomes the timestamp in the object's name, in UTC.
+        kwargs: For `pandas.DataFrame.to_csv`.
+
+    Returns:
+        The location, as `bucket/folder/filename`.
+
+    Raises:
+        RuntimeError: Another object has that name, or S3 could not be written to.
+    """
+    content = data.to_csv(**{"index": False, **kwargs}).encode("utf-8")
+    filename = make_timestamped_filename(filename_prefix, ref_datetime, "csv")
+    return _put_dataset(content, bucket, folder, filename)
+
+
+def put_parquet_dataset_to_s3(
+    data: "DataFrame",
+    filename_prefix: str,
+    ref_datetime: datetime,
+    bucket: str,
+    folder: str = "",
+    **kwargs: Any,
+) -> str:
+    """Add a data frame to S3 as Parquet, without its index.
+
+    Args:
+        ref_datetime: Becomes the timestamp in the object's name, in UTC.
+        kwargs: For `pandas.DataFrame.to_parquet`.
+
+    Returns:
+        The location, as `bucket/folder/filename`.
+
+    Raises:
+        RuntimeError: Another object has that name, or S3 could not be written to.
+    """
+    content: bytes = data.to_parquet(None, **{"index": False, **kwargs})
+    filename = make_timestamped_filename(filename_prefix, ref_datetime, "parquet")
+    return _put_dataset(content, bucket, folder, filename)
+
+
+def _put_dataset(content: bytes, bucket: str, folder: str, filename: str) -> str:
+    location = "/".join(filter(None, [bucket, folder.strip("/"), filename]))
+    if not put_object_to_s3(content, bucket, folder, filename):
+        raise RuntimeError(
+            f"s3://{location} already exists with other content and is not "
+            "overwritten; deliver under a newer timestamp."
+        )
+    return location
+
+
+def _dataset(data: "DataFrame", found: S3Object) -> Dataset:
+    origin = found.artefact
+    return Dataset(
+        data,
+        origin.timestamp,
+        origin.bucket,
+        origin.key,
+        found.hash,
+        found.version_id,
+    )

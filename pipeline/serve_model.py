@@ -1,0 +1,200 @@
+"""Stage 2: load the newest model and answer estimate requests over HTTP.
+
+Usage: python -m pipeline.serve_model S3_BUCKET
+
+Takes the newest model in s3://S3_BUCKET/models/ and listens on port 8000 of all
+interfaces, or on PORT and HOST of the environment. The port opens when the model is
+loaded. SIGTERM ends the service when the requests in flight are answered.
+"""
+
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from os import environ
+from typing import Any
+
+import numpy as np
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi_offline import FastAPIOffline
+
+from pipeline import aws
+from pipeline.estimates import Estimate, EstimateRequest, Liveness, Readiness
+from pipeline.logs import configure_logger
+from pipeline.orders import PRODUCT_CODE_MAP, ProductCode
+from pipeline.step_functions import read_step_function
+
+__all__ = ["create_app", "main"]
+
+MODELS_FOLDER = "models"
+DEFAULT_HOST = "0.0.0.0"
+DEFAULT_PORT = "8000"
+# Kubernetes kills a pod 30 seconds after its SIGTERM.
+SHUTDOWN_TIMEOUT_SECONDS = 25
+
+DESCRIPTION = """
+How long will the dispatch of an order of spare parts take? Ask before the order is
+placed, with the product and the number of orders already placed that day.
+
+Estimates are in hours. A new model is trained on each week's orders; `model_version`
+names the one that answered. A request that cannot be answered gets 422 with the field
+at fault in `detail[].loc` and the reason in `detail[].msg`.
+"""
+
+log = logging.getLogger("pipeline")
+
+
+def main(s3_bucket: str) -> None:
+    """Load the newest model, then serve it until SIGTERM or SIGINT.
+
+    Raises:
+        RuntimeError: The model could not be loaded, or the port not be opened.
+        ValueError: PORT is no port.
+    """
+    log.info("Starting serve-model stage.")
+    model = aws.get_latest_pkl_model_from_s3(s3_bucket, MODELS_FOLDER)
+    app = create_app(model)
+    log.info(f"Loaded model {model}")
+    listener = open_port(
+        environ.get("HOST", DEFAULT_HOST), environ.get("PORT", DEFAULT_PORT)
+    )
+    serve(app, listener)
+    log.info("Stopped: the requests in flight are answered.")
+
+
+def create_app(model: aws.Model) -> FastAPI:
+    """Build the application that answers with a model.
+
+    Raises:
+        RuntimeError: The model does not estimate every product.
+    """
+    estimators = read_estimators(model.model)
+    model_version = str(model)
+    app = FastAPIOffline(
+        redoc_url=None,
+        title="Time to Dispatch",
+        version="0.1",
+        description=DESCRIPTION,
+    )
+
+    @app.exception_handler(RequestValidationError)
+    async def refuse(request: Request, error: RequestValidationError) -> JSONResponse:
+        """Name the fields at fault, without repeating what may not be valid JSON."""
+        detail = [
+            {"loc": list(map(ascii_only, fault["loc"])), "msg": fault["msg"]}
+            | {"type": fault["type"]}
+            for fault in error.errors()
+        ]
+        return JSONResponse({"detail": detail}, status_code=422)
+
+    @app.post(
+        "/api/v0.1/time_to_dispatch",
+        summary="Estimate the time to dispatch",
+        tags=["estimates"],
+    )
+    async def time_to_dispatch(order: EstimateRequest) -> Estimate:
+        """Estimate the hours from order to dispatch of one product."""
+        return Estimate(
+            est_hours_to_dispatch=estimators[order.product_code](order.orders_placed),
+            model_version=model_version,
+        )
+
+    @app.get("/livez", summary="Is the process alive?", tags=["operation"])
+    async def livez() -> Liveness:
+        """Answers as long as the process does."""
+        return Liveness()
+
+    @app.get("/readyz", summary="Can it answer estimates?", tags=["operation"])
+    async def readyz() -> Readiness:
+        """Answers from the moment that a model is loaded, and names it."""
+        return Readiness(model_version=model_version)
+
+    return app
+
+
+def read_estimators(estimator: Any) -> dict[ProductCode, Callable[[float], float]]:
+    """Make, for each product code, the function from orders placed to hours.
+
+    A decision tree is read once into step functions, which answer exactly as its
+    `predict` does, in microseconds; any other estimator answers through `predict`.
+
+    Raises:
+        RuntimeError: It does not estimate every product.
+    """
+    from sklearn.tree import DecisionTreeRegressor
+
+    def read(product: int) -> Callable[[float], float]:
+        if isinstance(estimator, DecisionTreeRegressor):
+            return read_step_function(estimator, product)
+        return lambda orders: float(estimator.predict(np.array([[orders, product]]))[0])
+
+    try:
+        estimators = {code: read(index) for code, index in PRODUCT_CODE_MAP.items()}
+        for estimate in estimators.values():
+            estimate(0.0)
+    except Exception as error:
+        raise RuntimeError(
+            f"The model cannot estimate every product ({error}); train a new one."
+        ) from error
+    return estimators
+
+
+def ascii_only(location: str | int) -> str | int:
+    """Make a field name that a client invented safe to repeat in JSON."""
+    return ascii(location)[1:-1] if isinstance(location, str) else location
+
+
+def open_port(host: str, port: str) -> socket.socket:
+    """Listen on a port.
+
+    Raises:
+        RuntimeError: The port is taken or not allowed.
+        ValueError: It is no port.
+    """
+    if not port.isdecimal() or not 0 <= int(port) <= 65535:
+        raise ValueError(f"PORT={port} is no port; set it to a number up to 65535.")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, int(port)), family=family, backlog=2048)
+    except OSError as error:
+        raise RuntimeError(
+            f"Could not listen on {host}:{port}: {error.strerror}; "
+            "choose another port with PORT."
+        ) from error
+
+
+def serve(app: FastAPI, listener: socket.socket) -> None:
+    """Answer requests until SIGTERM or SIGINT, and all that were accepted by then."""
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_SECONDS,
+    )
+    # Uvicorn raises the signal that ended it once more: to have exited 0 is the rule.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.signal(signal.SIGINT, lambda *_: None)
+    host, port = listener.getsockname()[:2]
+    log.info(f"Answering on http://{host}:{port}, documentation on /docs.")
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    configure_logger()
+    if len(sys.argv) != 2 or not sys.argv[1]:
+        log.error("Invalid arguments passed to serve_model.py: expected S3_BUCKET.")
+        print(__doc__)
+        sys.exit(1)
+    try:
+        main(sys.argv[1])
+    except Exception as error:
+        log.error(f"Error encountered when serving model - {error}")
+        sys.exit(1)

@@ -1,0 +1,233 @@
+"""Stage 1: train a model on the latest delivery and persist it, if it is good enough.
+
+Usage: python -m pipeline.train_model S3_BUCKET R_SQUARED_ERROR_THRESHOLD \
+R_SQUARED_WARNING_THRESHOLD
+
+Takes the newest CSV in s3://S3_BUCKET/datasets/ and puts the model into
+s3://S3_BUCKET/models/. Below the error threshold nothing is persisted and the exit code
+is 1; below the warning threshold the model is persisted with a WARNING. Both thresholds
+are r-squared on the held-out set, above 0 and at most 1.
+"""
+
+import logging
+import sys
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pandas import DataFrame, Series
+from sklearn.base import BaseEstimator
+from sklearn.metrics import mean_absolute_error, r2_score
+from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.tree import DecisionTreeRegressor
+
+from pipeline import aws
+from pipeline.deliveries import check_delivery
+from pipeline.logs import configure_logger
+from pipeline.model_checks import find_model_faults
+from pipeline.orders import (
+    FEATURES,
+    LABEL,
+    ORDERS_PLACED,
+    PRODUCT_CODE,
+    PRODUCT_CODE_MAP,
+)
+
+__all__ = [
+    "HYPERPARAM_GRID",
+    "PRODUCT_CODE_MAP",
+    "FeatureAndLabels",
+    "TaskMetrics",
+    "main",
+    "persist_model",
+    "prepare_data",
+    "preprocess",
+    "train_model",
+    "validate_trained_model_logic",
+]
+
+DATASETS_FOLDER = "datasets"
+MODELS_FOLDER = "models"
+MODEL_NAME = "time-to-dispatch"
+
+RANDOM_STATE = 42
+TEST_SIZE = 0.2
+FOLDS = 5
+HYPERPARAM_GRID: dict[str, list[Any]] = {
+    "random_state": [RANDOM_STATE],
+    "criterion": ["squared_error", "absolute_error"],
+    "max_depth": [*range(2, 11), None],
+    "min_samples_split": [*range(2, 11)],
+    "min_samples_leaf": [*range(2, 11)],
+}
+
+log = logging.getLogger("pipeline")
+
+
+class FeatureAndLabels(NamedTuple):
+    """Features (orders_placed, product_code) and labels (hours) of both splits."""
+
+    X_train: DataFrame
+    X_test: DataFrame
+    y_train: "Series[float]"
+    y_test: "Series[float]"
+
+
+class TaskMetrics(NamedTuple):
+    """How good the model is on the held-out set.
+
+    Attributes:
+        mean_absolute_error: In hours.
+    """
+
+    r_squared: float
+    mean_absolute_error: float
+
+
+def main(
+    s3_bucket: str,
+    metric_error_threshold: float,
+    metric_warning_threshold: float,
+    hyperparam_grid: dict[str, Any],
+) -> None:
+    """Train on the latest delivery and persist the model, if it is good enough.
+
+    Raises:
+        ValueError: The delivery is refused.
+        RuntimeError: The model failed a check, or S3 could not be used.
+    """
+    log.info("Starting train-model stage.")
+    if metric_warning_threshold < metric_error_threshold:
+        log.warning(
+            f"Warning threshold {metric_warning_threshold} is below error threshold "
+            f"{metric_error_threshold}, so the warning can never fire."
+        )
+    dataset = aws.get_latest_csv_dataset_from_s3(s3_bucket, DATASETS_FOLDER)
+    log.info(f"Retrieved dataset from {dataset.address} (SHA-256 {dataset.hash}).")
+
+    delivery = check_delivery(dataset.data, dataset.address)
+    log.info(f"Checked delivery: {len(delivery)} orders.")
+    feature_and_labels = prepare_data(delivery)
+    model, metrics = train_model(feature_and_labels, hyperparam_grid)
+    log.info(
+        f"Trained model: r-squared={metrics.r_squared:.3f}, "
+        f"MAE={metrics.mean_absolute_error:.3f} hours."
+    )
+    validate_trained_model_logic(model, feature_and_labels)
+
+    if metrics.r_squared < metric_error_threshold:
+        raise RuntimeError(
+            f"r-squared metric ({metrics.r_squared:.3f}) is below deployment threshold "
+            f"{metric_error_threshold}; the model was not persisted and the one in "
+            f"service stays: look at {dataset.address}."
+        )
+    if metrics.r_squared < metric_warning_threshold:
+        log.warning(
+            f"r-squared metric ({metrics.r_squared:.3f}) breached warning threshold "
+            f"{metric_warning_threshold} - check for drift."
+        )
+    s3_location = persist_model(s3_bucket, model, dataset, metrics)
+    log.info(f"Model serialised and persisted to s3://{s3_location}")
+
+
+def prepare_data(data: DataFrame) -> FeatureAndLabels:
+    """Split a delivery into a training and a held-out set, stratified by product."""
+    return FeatureAndLabels(
+        *train_test_split(
+            data[FEATURES],
+            data[LABEL],
+            test_size=TEST_SIZE,
+            stratify=data[PRODUCT_CODE],
+            random_state=RANDOM_STATE,
+        )
+    )
+
+
+def train_model(
+    data: FeatureAndLabels, hyperparam_grid: dict[str, Any]
+) -> tuple[BaseEstimator, TaskMetrics]:
+    """Search the whole grid on the training set and score the best model.
+
+    Args:
+        hyperparam_grid: Parameters of `DecisionTreeRegressor` and values to try.
+
+    Returns:
+        The best estimator, refitted on the training set, and its held-out metrics.
+    """
+    search = GridSearchCV(
+        DecisionTreeRegressor(), hyperparam_grid, scoring="r2", cv=FOLDS, refit=True
+    )
+    search.fit(preprocess(data.X_train), data.y_train)
+    log.info(
+        f"Searched {len(search.cv_results_['params'])} candidates: best "
+        f"cross-validated r-squared={search.best_score_:.3f} "
+        f"with {search.best_params_}."
+    )
+    predictions = search.best_estimator_.predict(preprocess(data.X_test))
+    metrics = TaskMetrics(
+        float(r2_score(data.y_test, predictions)),
+        float(mean_absolute_error(data.y_test, predictions)),
+    )
+    return search.best_estimator_, metrics
+
+
+def validate_trained_model_logic(model: BaseEstimator, data: FeatureAndLabels) -> None:
+    """Check that a trained model makes sense on the held-out set.
+
+    Raises:
+        RuntimeError: Names everything that is wrong.
+    """
+    faults = find_model_faults(model, preprocess(data.X_test), data.y_test)
+    if faults:
+        raise RuntimeError(f"Trained model failed verification: {', '.join(faults)}.")
+
+
+def preprocess(df: DataFrame) -> NDArray[np.float64]:
+    """Make the features of a model from orders.
+
+    Returns:
+        Shape (orders, 2): orders placed and product index.
+    """
+    products = df[PRODUCT_CODE].map(PRODUCT_CODE_MAP)
+    return np.column_stack([df[ORDERS_PLACED], products]).astype(float)
+
+
+def persist_model(
+    bucket: str, model: BaseEstimator, dataset: aws.Dataset, metrics: TaskMetrics
+) -> str:
+    """Put the model and its metadata into S3; returns bucket/folder/filename."""
+    metadata = {**metrics._asdict(), "hyperparameters": model.get_params()}
+    wrapped_model = aws.Model(MODEL_NAME, model, dataset, metadata)
+    return wrapped_model.put_model_to_s3(bucket, MODELS_FOLDER)
+
+
+def parse_arguments(arguments: list[str]) -> tuple[str, float, float]:
+    """Read the bucket and the error and warning thresholds.
+
+    Raises:
+        ValueError: The arguments are not these three, or a threshold not in (0, 1].
+    """
+    s3_bucket, *thresholds = arguments
+    error_threshold, warning_threshold = map(float, thresholds)
+    if not s3_bucket or not all(0 < value <= 1 for value in map(float, thresholds)):
+        raise ValueError(arguments)
+    return s3_bucket, error_threshold, warning_threshold
+
+
+if __name__ == "__main__":
+    configure_logger()
+    try:
+        bucket, r2_error_threshold, r2_warning_threshold = parse_arguments(sys.argv[1:])
+    except ValueError:
+        log.error(
+            "Invalid arguments passed to train_model.py: expected S3_BUCKET "
+            "R_SQUARED_ERROR_THRESHOLD R_SQUARED_WARNING_THRESHOLD, with both "
+            "thresholds above 0 and at most 1."
+        )
+        print(__doc__)
+        sys.exit(1)
+    try:
+        main(bucket, r2_error_threshold, r2_warning_threshold, HYPERPARAM_GRID)
+    except Exception as error:
+        log.error(f"Error encountered when training model - {error}")
+        sys.exit(1)
