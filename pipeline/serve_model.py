@@ -13,9 +13,7 @@ import socket
 import sys
 from collections.abc import Callable
 from os import environ
-from typing import Any
 
-import numpy as np
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -26,7 +24,11 @@ from pipeline import aws
 from pipeline.estimates import Estimate, EstimateRequest, Liveness, Readiness
 from pipeline.logs import configure_logger
 from pipeline.orders import PRODUCT_CODE_MAP, ProductCode
-from pipeline.step_functions import read_step_function
+from pipeline.step_functions import (
+    STEP_FUNCTIONS,
+    StepFunction,
+    read_step_function,
+)
 
 __all__ = ["create_app", "main"]
 
@@ -72,7 +74,7 @@ def create_app(model: aws.Model) -> FastAPI:
     Raises:
         RuntimeError: The model does not estimate every product.
     """
-    estimators = read_estimators(model.model)
+    estimators = read_estimators(model)
     model_version = str(model)
     app = FastAPIOffline(
         redoc_url=None,
@@ -116,24 +118,27 @@ def create_app(model: aws.Model) -> FastAPI:
     return app
 
 
-def read_estimators(estimator: Any) -> dict[ProductCode, Callable[[float], float]]:
+def read_estimators(model: aws.Model) -> dict[ProductCode, Callable[[float], float]]:
     """Make, for each product code, the function from orders placed to hours.
 
-    A decision tree is read once into step functions, which answer exactly as its
-    `predict` does, in microseconds; any other estimator answers through `predict`.
+    The step functions that training puts into the metadata answer exactly as the
+    estimator's `predict` does, in microseconds and without scikit-learn. A tree that
+    came without them is read once; any other estimator answers through `predict`.
 
     Raises:
         RuntimeError: It does not estimate every product.
     """
-    from sklearn.tree import DecisionTreeRegressor
+    step_functions = (model.metadata or {}).get(STEP_FUNCTIONS)
 
-    def read(product: int) -> Callable[[float], float]:
-        if isinstance(estimator, DecisionTreeRegressor):
-            return read_step_function(estimator, product)
-        return lambda orders: float(estimator.predict(np.array([[orders, product]]))[0])
+    def read(code: ProductCode, product: int) -> Callable[[float], float]:
+        if step_functions is not None:
+            return StepFunction(**step_functions[code])
+        if hasattr(model.model, "tree_"):
+            return read_step_function(model.model, product)
+        return lambda orders: float(model.model.predict([[orders, product]])[0])
 
     try:
-        estimators = {code: read(index) for code, index in PRODUCT_CODE_MAP.items()}
+        estimators = {code: read(code, index) for code, index in PRODUCT_CODE_MAP.items()}
         for estimate in estimators.values():
             estimate(0.0)
     except Exception as error:

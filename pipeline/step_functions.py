@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from math import inf, nextafter
 from typing import Any
 
-import numpy as np
-
 from pipeline.orders import FEATURES, ORDERS_PLACED
 
 ORDERS_FEATURE = FEATURES.index(ORDERS_PLACED)
 LEAF = -1
+
+# Where a model's metadata holds its step functions, by product code.
+STEP_FUNCTIONS = "step_functions"
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ def largest_float_not_above(threshold: float) -> float:
     It rounds features to float32 first (`sklearn.tree._tree.DTYPE`), so some floats
     above the threshold still go left.
     """
+    import numpy as np
+
     below = np.float32(threshold)
     if below > threshold:
         below = np.nextafter(below, np.float32(-inf))

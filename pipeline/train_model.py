@@ -11,6 +11,7 @@ are r-squared on the held-out set, above 0 and at most 1.
 
 import logging
 import sys
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +33,7 @@ from pipeline.orders import (
     PRODUCT_CODE,
     PRODUCT_CODE_MAP,
 )
+from pipeline.step_functions import STEP_FUNCTIONS, read_step_function
 
 __all__ = [
     "HYPERPARAM_GRID",
@@ -196,7 +198,15 @@ def persist_model(
     bucket: str, model: BaseEstimator, dataset: aws.Dataset, metrics: TaskMetrics
 ) -> str:
     """Put the model and its metadata into S3; returns bucket/folder/filename."""
-    metadata = {**metrics._asdict(), "hyperparameters": model.get_params()}
+    step_functions = {
+        code: asdict(read_step_function(model, index))
+        for code, index in PRODUCT_CODE_MAP.items()
+    }
+    metadata = {
+        **metrics._asdict(),
+        "hyperparameters": model.get_params(),
+        STEP_FUNCTIONS: step_functions,
+    }
     wrapped_model = aws.Model(MODEL_NAME, model, dataset, metadata)
     return wrapped_model.put_model_to_s3(bucket, MODELS_FOLDER)
 

@@ -64,7 +64,6 @@ def get_latest_csv_dataset_from_s3(bucket: str, folder: str = "") -> Dataset:
                 BytesIO(content),
                 encoding="utf-8-sig",
                 index_col=False,
-                float_precision="round_trip",
                 low_memory=False,
             )
     except (ValueError, ParserError, ParserWarning, OSError, EOFError, zlib.error) as e:

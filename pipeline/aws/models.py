@@ -24,7 +24,9 @@ class Model:
 
     The estimator is pickled when the model is made. Its hash is of those bytes, and
     they are stored as they are within the pickled model, so that what was hashed is
-    what is loaded, and the release of scikit-learn is known before they are read.
+    what is loaded, and the release of scikit-learn is known before they are read. They
+    are unpickled when the estimator is first asked for: who only needs the metadata,
+    as the service does, imports no scikit-learn (nor pandas, which it imports).
     """
 
     def __init__(
@@ -63,6 +65,8 @@ class Model:
     @property
     def model(self) -> Any:
         """The trained estimator."""
+        if self._model is None:
+            self._model = unpickle(self._model_pickle)
         return self._model
 
     @property
@@ -92,7 +96,7 @@ class Model:
                 f"{installed} is installed"
             )
         self.__dict__.update(state)
-        self._model = unpickle(self._model_pickle)
+        self._model = None
 
     def put_model_to_s3(self, bucket: str, folder: str = "") -> str:
         """Add the model to S3, named after the second in which it was made.
