@@ -1,0 +1,1 @@
+"""A laptop-sized copy of the world around the pipeline."""
