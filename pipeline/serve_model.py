@@ -138,7 +138,7 @@ def read_estimators(model: aws.Model) -> dict[ProductCode, Callable[[float], flo
         return lambda orders: float(model.model.predict([[orders, product]])[0])
 
     try:
-        estimators = {code: read(code, index) for code, index in PRODUCT_CODE_MAP.items()}
+        estimators = {code: read(code, idx) for code, idx in PRODUCT_CODE_MAP.items()}
         for estimate in estimators.values():
             estimate(0.0)
     except Exception as error:

@@ -1,0 +1,172 @@
+"""The newest object is found whatever its name, and nothing is overwritten."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from types_boto3_s3 import S3Client
+
+from pipeline import aws
+from pipeline.aws.artefacts import get_latest_object_from_s3, parse_timestamp
+
+MOMENT = datetime(2021, 7, 3, 23, 5, 32, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "key, expected",
+    [
+        ("time_to_dispatch_2021-07-03T23:05:32.csv", MOMENT),
+        ("time_to_dispatch_2021-07-03T23:05:32Z.csv", MOMENT),
+        ("time_to_dispatch_2021-07-03 23:05:32.csv", MOMENT),
+        ("time_to_dispatch_2021-07-03 23|05|32.csv", MOMENT),
+        ("time_to_dispatch_2021-07-03T23-05-32Z.csv.gz", MOMENT),
+        ("time-to-dispatch-2021-07-03-23-05-32.csv", MOMENT),
+        ("2021-07-03T23:05:32.123456.csv", MOMENT),
+        ("folder_2020-01-01/2021-07-03T23:05:32.csv", MOMENT),
+        ("from_2021-06-26_to_2021-07-03T23:05:32.csv", MOMENT),
+        ("orders_2021-07-03.csv", datetime(2021, 7, 3, tzinfo=UTC)),
+        ("2021-07-03Z.csv", datetime(2021, 7, 3, tzinfo=UTC)),
+        ("orders_2021-13-03T23:05:32.csv", None),
+        ("orders_2021-07-03T25:05:32.csv", None),
+        ("orders_12021-07-031.csv", None),
+        ("orders.csv", None),
+        ("folder_2021-07-03/orders.csv", None),
+    ],
+)
+def test_timestamps_are_read_whatever_their_separators(
+    key: str, expected: datetime | None
+) -> None:
+    assert parse_timestamp(key) == expected
+
+
+@given(
+    moment=st.datetimes(min_value=datetime(1000, 1, 1)),
+    prefix=st.text("abc-_ .:|T", max_size=8),
+    file_format=st.sampled_from(["csv", "parquet", "pkl"]),
+)
+def test_a_timestamped_filename_round_trips(
+    moment: datetime, prefix: str, file_format: str
+) -> None:
+    filename = aws.make_timestamped_filename(prefix, moment, file_format)
+    assert filename.endswith(f".{file_format}")
+    assert parse_timestamp(filename) == moment.replace(microsecond=0, tzinfo=UTC)
+
+
+def test_filenames_are_in_utc() -> None:
+    in_tokyo = datetime(2021, 7, 4, 8, 5, 32, tzinfo=timezone(timedelta(hours=9)))
+    name = aws.make_timestamped_filename("foo", in_tokyo, "csv")
+    assert name == "foo_2021-07-03T23:05:32.csv"
+
+
+def put(s3: S3Client, bucket: str, *keys: str) -> None:
+    for key in keys:
+        s3.put_object(Bucket=bucket, Key=key, Body=key.encode())
+
+
+def test_the_newest_of_its_format_in_its_folder_is_found(
+    s3: S3Client, bucket: str
+) -> None:
+    put(
+        s3,
+        bucket,
+        "datasets/week_2021-07-09.csv",
+        "datasets/week_2021-07-10 00|00|01.csv.gz",
+        "datasets/archive/week_2021-07-02T23:00:00.csv",
+        "datasets/week_2022-01-01.parquet",
+        "datasets/newest.csv",
+        "datasets/2023-01-01-readme.txt",
+        "datasets_old/week_2024-01-01.csv",
+        "week_2024-01-01.csv",
+    )
+    found = aws.find_latest_artefact_on_s3("csv", bucket, "datasets")
+    assert found.key == "datasets/week_2021-07-10 00|00|01.csv.gz"
+    found = aws.find_latest_artefact_on_s3("CSV", bucket, "/datasets/")
+    assert found.key == "datasets/week_2021-07-10 00|00|01.csv.gz"
+    assert aws.find_latest_artefact_on_s3("csv", bucket).timestamp.year == 2024
+
+
+@given(moments=st.lists(st.datetimes(datetime(1000, 1, 1)), min_size=1, unique=True))
+def test_newest_wins_in_any_order_and_notation(moments: list[datetime]) -> None:
+    notations = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H|%M|%S", "%Y-%m-%d_%H-%M-%S"]
+    parsed = [
+        parse_timestamp(moment.strftime(notations[i % 3]))
+        for i, moment in enumerate(moments)
+    ]
+    newest = max(moments).replace(microsecond=0, tzinfo=UTC)
+    assert max(moment for moment in parsed if moment) == newest
+
+
+def test_the_newest_is_found_beyond_one_page_of_the_listing(
+    s3: S3Client, bucket: str
+) -> None:
+    put(s3, bucket, "datasets/zz_2021-07-03.csv")
+    start = datetime(2010, 1, 1)
+    put(
+        s3,
+        bucket,
+        *(f"datasets/a_{start + timedelta(day):%Y-%m-%d}.csv" for day in range(1000)),
+    )
+    found = aws.find_latest_artefact_on_s3("csv", bucket, "datasets")
+    assert found.key == "datasets/zz_2021-07-03.csv"
+
+
+def test_equal_timestamps_fall_back_to_the_time_of_modification(
+    s3: S3Client, bucket: str
+) -> None:
+    put(s3, bucket, "b_2021-07-03.csv")
+    first = s3.head_object(Bucket=bucket, Key="b_2021-07-03.csv")["LastModified"]
+    while True:  # S3 keeps seconds
+        put(s3, bucket, "a_2021-07-03.csv")
+        second = s3.head_object(Bucket=bucket, Key="a_2021-07-03.csv")["LastModified"]
+        if second > first:
+            break
+    assert aws.find_latest_artefact_on_s3("csv", bucket).key == "a_2021-07-03.csv"
+
+
+def test_nothing_found_names_the_place_and_the_remedy(bucket: str) -> None:
+    with pytest.raises(RuntimeError, match=f"s3://{bucket}/datasets/; deliver one"):
+        aws.find_latest_artefact_on_s3("csv", bucket, "datasets")
+
+
+def test_unknown_formats_are_refused(bucket: str) -> None:
+    with pytest.raises(ValueError, match="foo is not a supported file format"):
+        aws.find_latest_artefact_on_s3("foo", bucket)
+
+
+def test_what_is_read_is_what_is_hashed_also_if_replaced_meanwhile(
+    s3: S3Client, bucket: str
+) -> None:
+    put(s3, bucket, "week_2021-07-03.csv")
+    listed = aws.find_latest_artefact_on_s3("csv", bucket)
+    s3.put_object(Bucket=bucket, Key=listed.key, Body=b"replaced")
+    assert aws.get_object_from_s3(listed) is None
+
+    found = get_latest_object_from_s3("csv", bucket)
+    assert found.content == b"replaced"
+    assert found.version_id
+    s3.delete_object(Bucket=bucket, Key=listed.key)
+    assert aws.get_object_from_s3(found.artefact) is None
+
+
+def test_an_object_that_keeps_changing_is_given_up(
+    s3: S3Client, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(s3, bucket, "week_2021-07-03.csv")
+    reads: list[aws.S3TimestampedArtefact] = []
+    monkeypatch.setattr("pipeline.aws.artefacts.get_object_from_s3", reads.append)
+    with pytest.raises(RuntimeError, match="week_2021-07-03.csv: it was replaced"):
+        get_latest_object_from_s3("csv", bucket)
+    assert len(reads) == 3
+
+
+def test_a_put_never_overwrites(s3: S3Client, bucket: str) -> None:
+    assert aws.put_object_to_s3(b"first", bucket, "folder", "name")
+    assert not aws.put_object_to_s3(b"second", bucket, "folder", "name")
+    kept = s3.get_object(Bucket=bucket, Key="folder/name")["Body"].read()
+    assert kept == b"first"
+
+
+def test_a_put_whose_first_answer_was_lost_is_no_conflict(bucket: str) -> None:
+    assert aws.put_object_to_s3(b"first", bucket, "folder", "name")
+    assert aws.put_object_to_s3(b"first", bucket, "folder", "name")

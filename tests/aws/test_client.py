@@ -1,0 +1,76 @@
+"""Every failure of S3 ends in one sentence with its address, and soon."""
+
+import socket
+
+import pytest
+from botocore.exceptions import ClientError, NoCredentialsError, NoRegionError
+
+from pipeline import aws
+from pipeline.aws.client import explain_s3_errors, s3_client
+
+
+def test_an_s3_that_is_gone_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    s3_client.cache_clear()
+    try:
+        with pytest.raises(RuntimeError) as failure:
+            aws.find_latest_artefact_on_s3("csv", "b", "datasets")
+    finally:
+        s3_client.cache_clear()
+    assert str(failure.value).startswith("Could not list s3://b/datasets/: ")
+    assert "check the network" in str(failure.value)
+
+
+def test_an_s3_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setattr("pipeline.aws.client.READ_TIMEOUT_SECONDS", 0.2)
+    s3_client.cache_clear()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        try:
+            with pytest.raises(RuntimeError, match="Could not list s3://b/.*timeout"):
+                aws.find_latest_artefact_on_s3("csv", "b")
+        finally:
+            s3_client.cache_clear()
+
+
+def test_a_missing_bucket_is_named() -> None:
+    with pytest.raises(RuntimeError, match="s3://no-such-bucket/.*check the bucket's"):
+        aws.find_latest_artefact_on_s3("csv", "no-such-bucket")
+    with pytest.raises(RuntimeError, match="write s3://no-such-bucket/key: NoSuchBuck"):
+        aws.put_object_to_s3(b"", "no-such-bucket", "", "key")
+
+
+@pytest.mark.parametrize(
+    "error, sentence",
+    [
+        (
+            ClientError({"Error": {"Code": "AccessDenied", "Message": "No."}}, "Get"),
+            "Could not read s3://b/k: AccessDenied (No); grant these credentials "
+            "access to it.",
+        ),
+        (
+            ClientError({"Error": {"Code": "SlowDown"}}, "Get"),
+            "Could not read s3://b/k: SlowDown (SlowDown); look at the state of S3 and "
+            "try again.",
+        ),
+        (
+            NoCredentialsError(),
+            "Could not read s3://b/k: no AWS credentials found; set AWS_ACCESS_KEY_ID "
+            "and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE.",
+        ),
+        (
+            NoRegionError(),
+            "Could not read s3://b/k: no AWS region configured; set "
+            "AWS_DEFAULT_REGION.",
+        ),
+    ],
+)
+def test_each_cause_has_its_sentence(error: Exception, sentence: str) -> None:
+    with pytest.raises(RuntimeError) as failure, explain_s3_errors("read s3://b/k"):
+        raise error
+    assert str(failure.value) == sentence

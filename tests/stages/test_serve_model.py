@@ -1,0 +1,375 @@
+"""Serving: the stage as a process, over HTTP."""
+
+import json
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx2 as httpx
+import pytest
+from fastapi.testclient import TestClient
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pandas import DataFrame
+from sklearn.dummy import DummyRegressor
+from sklearn.linear_model import LinearRegression
+from types_boto3_s3 import S3Client
+
+from pipeline import aws
+from pipeline.orders import PRODUCT_CODE_MAP
+from pipeline.serve_model import create_app
+from pipeline.train_model import (
+    persist_model,
+    prepare_data,
+    preprocess,
+    train_model,
+)
+from sandbox.orders import make_week
+from sandbox.s3_server import make_bucket
+
+ROOT = Path(__file__).parents[2]
+ENDPOINT = "/api/v0.1/time_to_dispatch"
+ORDER = {"product_code": "SKU001", "orders_placed": 112}
+START_TIMEOUT_SECONDS = 60
+DATASET = aws.Dataset(
+    DataFrame(), datetime(2021, 7, 2, 23, tzinfo=UTC), "b", "datasets/w.csv", "c0ffee"
+)
+
+
+def persist(bucket: str) -> aws.Model:
+    """Train a small model and persist it."""
+    model, metrics = train_model(
+        prepare_data(make_week(rows=300, seed=5)), {"random_state": [42]}
+    )
+    persist_model(bucket, model, DATASET, metrics)
+    return aws.get_latest_pkl_model_from_s3(bucket, "models")
+
+
+def run_stage(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the stage where it is expected to end by itself."""
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline.serve_model", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "HOST": "127.0.0.1", "PORT": "0", **environment},
+        capture_output=True,
+        text=True,
+        timeout=START_TIMEOUT_SECONDS,
+    )
+
+
+@contextmanager
+def running_service(
+    bucket: str, as_bodywork: bool = False
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Start the stage on a free port; yields the process and its address."""
+    process = subprocess.Popen(
+        [sys.executable, "serve_model.py", bucket]
+        if as_bodywork
+        else [sys.executable, "-m", "pipeline.serve_model", bucket],
+        cwd=ROOT / "pipeline" if as_bodywork else ROOT,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "HOST": "127.0.0.1",
+            "PORT": "0",
+        },
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            if "Answering on " in line:
+                address = line.partition("Answering on ")[2].partition(",")[0]
+                break
+        else:
+            pytest.fail("the service ended before it answered")
+        yield process, address
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[tuple[str, aws.Model]]:
+    """One service for the tests that leave it as it is: its address and its model."""
+    make_bucket("served")
+    model = persist("served")
+    with running_service("served") as (_, address):
+        yield address, model
+
+
+def test_an_estimate_is_what_the_model_predicts(
+    service: tuple[str, aws.Model],
+) -> None:
+    address, model = service
+    response = httpx.post(address + ENDPOINT, json=ORDER)
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    assert response.json() == {
+        "est_hours_to_dispatch": model.model.predict([[112, 0]])[0],
+        "model_version": str(model),
+    }
+
+
+@pytest.mark.parametrize(
+    "changes, field",
+    [
+        ({"product_code": None}, "product_code"),
+        ({"product_code": "SKU999"}, "product_code"),
+        ({"product_code": 1}, "product_code"),
+        ({"orders_placed": None}, "orders_placed"),
+        ({"orders_placed": "112"}, "orders_placed"),
+        ({"orders_placed": True}, "orders_placed"),
+        ({"orders_placed": -1}, "orders_placed"),
+        ({"orders_placed": 1e7}, "orders_placed"),
+        ({"orders_placed": float("nan")}, "orders_placed"),
+        ({"orders_placed": float("inf")}, "orders_placed"),
+        ({"warehouse": "north"}, "warehouse"),
+    ],
+    ids=str,
+)
+def test_a_bad_field_is_refused_by_name(
+    service: tuple[str, aws.Model], changes: dict[str, object], field: str
+) -> None:
+    content = json.dumps({**ORDER, **changes})
+    response = httpx.post(
+        service[0] + ENDPOINT,
+        content=content,
+        headers={"content-type": "application/json"},
+    )
+    assert response.status_code == 422
+    assert any(field in str(fault["loc"]) for fault in response.json()["detail"])
+    assert all(fault["msg"] for fault in response.json()["detail"])
+
+
+@pytest.mark.parametrize("field", list(ORDER))
+def test_a_missing_field_is_refused_by_name(
+    service: tuple[str, aws.Model], field: str
+) -> None:
+    order = {name: value for name, value in ORDER.items() if name != field}
+    response = httpx.post(service[0] + ENDPOINT, json=order)
+    assert response.status_code == 422
+    assert response.json()["detail"][0]["loc"] == ["body", field]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b'"SKU001"',
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b"9" * 9999,
+        b'{"\\ud800": 1}',
+    ],
+    ids="empty torn null array text binary deep long surrogate".split(),
+)
+def test_a_body_that_is_no_object_is_refused(
+    service: tuple[str, aws.Model], content: bytes
+) -> None:
+    for content_type in ("application/json", "text/plain"):
+        response = httpx.post(
+            service[0] + ENDPOINT,
+            content=content,
+            headers={"content-type": content_type},
+        )
+        assert 400 <= response.status_code < 500
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    body=JSON
+    | st.fixed_dictionaries(
+        {
+            "product_code": st.sampled_from(sorted(PRODUCT_CODE_MAP)) | JSON,
+            "orders_placed": st.floats() | st.integers() | JSON,
+        }
+    )
+)
+def test_no_json_ever_makes_a_5xx(service: tuple[str, aws.Model], body: object) -> None:
+    response = httpx.post(
+        service[0] + ENDPOINT,
+        content=json.dumps(body),
+        headers={"content-type": "application/json"},
+    )
+    assert response.status_code in (200, 422)
+    if response.status_code == 200:
+        assert isinstance(body, dict)
+        orders, code = body["orders_placed"], body["product_code"]
+        expected = service[1].model.predict([[orders, PRODUCT_CODE_MAP[code]]])[0]
+        assert response.json()["est_hours_to_dispatch"] == expected
+
+
+def test_the_service_needs_neither_pandas_nor_scikit_learn(bucket: str) -> None:
+    persist(bucket)
+    script = (
+        "import sys; from pipeline import aws; from pipeline.serve_model import *; "
+        "create_app(aws.get_latest_pkl_model_from_s3(sys.argv[1], 'models')); "
+        "print(*sys.modules)"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", script, bucket],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    modules = set(process.stdout.split())
+    assert not modules & {"pandas", "pyarrow", "sklearn", "pipeline.train_model"}
+
+
+def test_it_is_alive_and_ready_and_names_its_model(
+    service: tuple[str, aws.Model],
+) -> None:
+    address, model = service
+    assert httpx.get(f"{address}/livez").json() == {"status": "alive"}
+    assert httpx.get(f"{address}/readyz").json() == {
+        "status": "ready",
+        "model_version": str(model),
+    }
+
+
+def test_the_documentation_needs_no_other_page_and_no_other_host(
+    service: tuple[str, aws.Model],
+) -> None:
+    page = httpx.get(f"{service[0]}/docs")
+    assert page.status_code == 200
+    assert "://" not in page.text.replace("http://www.w3.org", "")
+
+    document = httpx.get(f"{service[0]}/openapi.json").json()
+    request = document["components"]["schemas"]["EstimateRequest"]
+    assert request["examples"] == [{"product_code": "SKU001", "orders_placed": 112}]
+    assert request["properties"]["product_code"]["enum"] == list(PRODUCT_CODE_MAP)
+    assert "(orders)" in request["properties"]["orders_placed"]["description"]
+    answer = document["components"]["schemas"]["Estimate"]
+    assert "(hours)" in answer["properties"]["est_hours_to_dispatch"]["description"]
+    assert answer["examples"][0]["model_version"].startswith("name:time-to-dispatch|")
+    assert {"200", "422"} <= set(document["paths"][ENDPOINT]["post"]["responses"])
+
+
+def test_as_bodywork_runs_it_and_sigterm_answers_what_is_in_flight(
+    bucket: str,
+) -> None:
+    persist(bucket)
+    with running_service(bucket, as_bodywork=True) as (process, address):
+        body = json.dumps(ORDER).encode()
+        host, port = address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(
+                f"POST {ENDPOINT} HTTP/1.1\r\nHost: {host}\r\n"
+                f"Content-Length: {len(body)}\r\n"
+                "Content-Type: application/json\r\n\r\n".encode()
+                + body[:10]
+            )
+            wait_until(lambda: httpx.get(f"{address}/livez").is_success)
+            process.send_signal(signal.SIGTERM)
+            wait_until(lambda: refuses_connections(host, int(port)))
+            connection.sendall(body[10:])
+            answer = connection.makefile("rb").read()
+        assert answer.startswith(b"HTTP/1.1 200 OK")
+        assert b"est_hours_to_dispatch" in answer
+        assert process.wait(timeout=10) == 0
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def refuses_connections(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port)).close()
+    except (ConnectionRefusedError, ConnectionResetError):
+        return True
+    return False
+
+
+def test_without_arguments_the_usage_is_told() -> None:
+    process = run_stage()
+    assert process.returncode == 1
+    assert "Invalid arguments passed to serve_model.py" in process.stdout
+    assert "Usage: python -m pipeline.serve_model S3_BUCKET" in process.stdout
+
+
+@pytest.mark.parametrize(
+    "content, sentence",
+    [
+        (None, "No pkl object with a timestamp in its name found in s3://"),
+        (b"torn", "could not be unpickled"),
+        (pickle.dumps({"not": "a model"}), "is not type Model but dict"),
+    ],
+    ids=["no model", "torn", "no Model"],
+)
+def test_without_a_model_no_port_is_opened(
+    s3: S3Client, bucket: str, content: bytes | None, sentence: str
+) -> None:
+    if content is not None:
+        s3.put_object(Bucket=bucket, Key="models/m_2021-07-03.pkl", Body=content)
+    process = run_stage(bucket)
+    assert process.returncode == 1
+    assert process.stderr == ""
+    error = process.stdout.splitlines()[-1]
+    assert "ERROR" in error and f"s3://{bucket}/models/" in error and sentence in error
+    assert "Answering on" not in process.stdout
+
+
+def test_a_missing_bucket_ends_in_one_sentence() -> None:
+    process = run_stage("no-such-bucket")
+    assert process.returncode == 1
+    assert "check the bucket's name" in process.stdout.splitlines()[-1]
+
+
+def test_a_model_of_another_scikit_learn_is_not_served(bucket: str) -> None:
+    model = persist(bucket)
+    model._scikit_learn_version = "0.24.1"
+    model.put_model_to_s3(bucket, "models")
+    process = run_stage(bucket)
+    assert process.returncode == 1
+    assert "made with scikit-learn 0.24.1" in process.stdout.splitlines()[-1]
+    assert "train a new model" in process.stdout.splitlines()[-1]
+
+
+def test_a_taken_or_senseless_port_is_named(bucket: str) -> None:
+    persist(bucket)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        process = run_stage(bucket, PORT=port)
+    assert process.returncode == 1
+    assert f"127.0.0.1:{port}: Address already in use" in process.stdout
+    process = run_stage(bucket, PORT="http")
+    assert process.returncode == 1
+    assert "PORT=http is no port" in process.stdout
+
+
+def test_an_estimator_that_is_no_tree_answers_through_predict() -> None:
+    data = prepare_data(make_week(rows=300, seed=5))
+    linear = LinearRegression().fit(preprocess(data.X_train), data.y_train)
+    client = TestClient(create_app(aws.Model("linear", linear, DATASET)))
+    response = client.post(ENDPOINT, json=ORDER)
+    assert response.json()["est_hours_to_dispatch"] == linear.predict([[112, 0]])[0]
+
+
+def test_an_estimator_that_does_not_estimate_is_refused_at_once() -> None:
+    with pytest.raises(RuntimeError, match="cannot estimate every product"):
+        create_app(aws.Model("unfitted", DummyRegressor(), DATASET))

@@ -1,0 +1,108 @@
+"""A bad delivery is refused in one sentence; a good one is taken whatever its looks."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from pandas import DataFrame, Series
+
+from pipeline.deliveries import check_delivery
+from sandbox.orders import make_week
+
+SOURCE = "s3://b/datasets/week_2021-07-03.csv"
+
+
+@pytest.fixture
+def week() -> DataFrame:
+    return make_week(rows=200, seed=1)
+
+
+def test_columns_are_chosen_by_name_and_become_floats(week: DataFrame) -> None:
+    delivered = week[["product_code", "hours_to_dispatch", "orders_placed"]]
+    delivered = delivered.assign(comment="fragile", orders_placed=week["orders_placed"])
+    checked = check_delivery(delivered.astype({"orders_placed": str}), SOURCE)
+    assert list(checked) == ["orders_placed", "product_code", "hours_to_dispatch"]
+    assert checked["orders_placed"].dtype == checked["hours_to_dispatch"].dtype == float
+    assert checked["orders_placed"].tolist() == week["orders_placed"].tolist()
+
+
+def spoil(column: str, *values: object) -> Callable[[DataFrame], DataFrame]:
+    """Put values into the first rows of a column."""
+
+    def spoiled(week: DataFrame) -> DataFrame:
+        rows = [*values, *week[column].iloc[len(values) :]]
+        return week.assign(**{column: Series(rows, dtype=object)})
+
+    return spoiled
+
+
+@pytest.mark.parametrize(
+    "spoil, fault",
+    [
+        (
+            lambda week: week.drop(columns=["orders_placed", "product_code"]),
+            "column orders_placed is missing; column product_code is missing",
+        ),
+        (lambda week: week[:0], "it has no rows"),
+        (
+            lambda week: week[week["product_code"] != "SKU003"],
+            "column product_code: too few rows to split and cross-validate, "
+            "SKU003 has 0",
+        ),
+        (
+            spoil("product_code", "SKU009", "sku001", "SKU009"),
+            "column product_code: 3 rows are unknown (SKU009, sku001), the first in "
+            "line 2",
+        ),
+        (
+            spoil("product_code", None),
+            "column product_code: 1 row is missing, the first in line 2",
+        ),
+        (
+            spoil("orders_placed", 1, None, np.nan),
+            "column orders_placed: 2 rows are missing, the first in line 3",
+        ),
+        (
+            spoil("orders_placed", "many", "1,000", True),
+            "column orders_placed: 2 rows are not numeric (1,000, many), the first in "
+            "line 2",
+        ),
+        (
+            spoil("orders_placed", -1),
+            "column orders_placed: 1 row is negative (-1), the first in line 2",
+        ),
+        (
+            spoil("orders_placed", 1e7),
+            "column orders_placed: 1 row is above 1000000 (10000000.0), the first in "
+            "line 2",
+        ),
+        (
+            spoil("hours_to_dispatch", np.inf, -np.inf),
+            "column hours_to_dispatch: 2 rows are not finite (-inf, inf), the first in "
+            "line 2",
+        ),
+        (
+            spoil("hours_to_dispatch", 1, 2, -0.5),
+            "column hours_to_dispatch: 1 row is negative (-0.5), the first in line 4",
+        ),
+        (
+            lambda week: week.assign(hours_to_dispatch=week["orders_placed"] > 10),
+            "column hours_to_dispatch: 200 rows are not numeric",
+        ),
+    ],
+)
+def test_bad_deliveries_are_refused_with_object_column_and_rows(
+    week: DataFrame, spoil: Callable[[DataFrame], DataFrame], fault: str
+) -> None:
+    with pytest.raises(ValueError) as refusal:
+        check_delivery(spoil(week), SOURCE)
+    sentence = str(refusal.value)
+    assert sentence.startswith(f"Delivery {SOURCE} refused: {fault}")
+    assert sentence.endswith("again under a newer timestamp.")
+    assert "\n" not in sentence
+
+
+def test_all_faults_are_named_at_once(week: DataFrame) -> None:
+    spoiled = spoil("orders_placed", -1)(spoil("product_code", "SKU009")(week))
+    with pytest.raises(ValueError, match="negative.*unknown"):
+        check_delivery(spoiled, SOURCE)
