@@ -13,6 +13,7 @@ from pipeline.aws.artefacts import (
 )
 from pipeline.aws.datasets import (
     Dataset,
+    get_csv_dataset_from_s3,
     get_latest_csv_dataset_from_s3,
     get_latest_parquet_dataset_from_s3,
     put_csv_dataset_to_s3,
@@ -25,6 +26,7 @@ __all__ = [
     "Model",
     "S3TimestampedArtefact",
     "find_latest_artefact_on_s3",
+    "get_csv_dataset_from_s3",
     "get_latest_csv_dataset_from_s3",
     "get_latest_parquet_dataset_from_s3",
     "get_latest_pkl_model_from_s3",

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pipeline.aws.artefacts import (
     S3Object,
     get_latest_object_from_s3,
+    get_object_from_s3,
+    list_artefacts_on_s3,
     make_timestamped_filename,
     put_object_to_s3,
 )
@@ -50,28 +52,22 @@ def get_latest_csv_dataset_from_s3(bucket: str, folder: str = "") -> Dataset:
         RuntimeError: There is none, or S3 could not be read.
         ValueError: The object is not CSV in UTF-8.
     """
-    from pandas import read_csv
-    from pandas.errors import ParserError, ParserWarning
+    return _read_csv_dataset(get_latest_object_from_s3("csv", bucket, folder))
 
-    found = get_latest_object_from_s3("csv", bucket, folder)
-    try:
-        content = found.content
-        if content.startswith(GZIP_MAGIC):
-            content = gzip.decompress(content)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", ParserWarning)
-            data = read_csv(
-                BytesIO(content),
-                encoding="utf-8-sig",
-                index_col=False,
-                low_memory=False,
-            )
-    except (ValueError, ParserError, ParserWarning, OSError, EOFError, zlib.error) as e:
-        raise ValueError(
-            f"{found.artefact.address} is not a CSV file in UTF-8 ({str(e).strip()}); "
-            "deliver it again as comma-separated text with a header line."
-        ) from e
-    return _dataset(data, found)
+
+def get_csv_dataset_from_s3(bucket: str, key: str) -> Dataset:
+    """Get the CSV of one name, as `get_latest_csv_dataset_from_s3` gets the newest.
+
+    Raises:
+        RuntimeError: There is none, or S3 could not be read.
+        ValueError: The object is not CSV in UTF-8.
+    """
+    for artefact in list_artefacts_on_s3("csv", bucket, key.rpartition("/")[0]):
+        if artefact.key == key:
+            found = get_object_from_s3(artefact)
+            if found is not None:
+                return _read_csv_dataset(found)
+    raise RuntimeError(f"There is no s3://{bucket}/{key}; check its name.")
 
 
 def get_latest_parquet_dataset_from_s3(bucket: str, folder: str = "") -> Dataset:
@@ -142,6 +138,30 @@ def put_parquet_dataset_to_s3(
     content: bytes = data.to_parquet(None, **{"index": False, **kwargs})
     filename = make_timestamped_filename(filename_prefix, ref_datetime, "parquet")
     return _put_dataset(content, bucket, folder, filename)
+
+
+def _read_csv_dataset(found: S3Object) -> Dataset:
+    from pandas import read_csv
+    from pandas.errors import ParserError, ParserWarning
+
+    try:
+        content = found.content
+        if content.startswith(GZIP_MAGIC):
+            content = gzip.decompress(content)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ParserWarning)
+            data = read_csv(
+                BytesIO(content),
+                encoding="utf-8-sig",
+                index_col=False,
+                low_memory=False,
+            )
+    except (ValueError, ParserError, ParserWarning, OSError, EOFError, zlib.error) as e:
+        raise ValueError(
+            f"{found.artefact.address} is not a CSV file in UTF-8 ({str(e).strip()}); "
+            "deliver it again as comma-separated text with a header line."
+        ) from e
+    return _dataset(data, found)
 
 
 def _put_dataset(content: bytes, bucket: str, folder: str, filename: str) -> str:

@@ -70,6 +70,15 @@ class Model:
         return self._model
 
     @property
+    def train_dataset_key(self) -> str:
+        return self._train_dataset_key
+
+    @property
+    def train_dataset_hash(self) -> str:
+        """SHA-256 of the dataset's bytes, hexadecimal."""
+        return self._train_dataset_hash
+
+    @property
     def metadata(self) -> dict[str, Any] | None:
         return self._metadata
 
