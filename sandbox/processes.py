@@ -5,8 +5,11 @@ command when its standard input ends, which the operating system sees to however
 parent dies. (Linux alone could do without, by PR_SET_PDEATHSIG.)
 """
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,12 +58,12 @@ def guard(command: list[str]) -> int:
 
     def end_with_parent() -> None:
         sys.stdin.read()
-        process.terminate()
-        try:
-            process.wait(GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        os.killpg(0, signal.SIGTERM)
+        time.sleep(GRACE_SECONDS)
+        os.killpg(0, signal.SIGKILL)
 
+    # The group is this process, the command and whatever that has started.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     Thread(target=end_with_parent, daemon=True).start()
     return process.wait()
 

@@ -1,0 +1,53 @@
+# Needs Python 3.11 or newer, git and make; everything else goes into .venv.
+
+PORT = 8000
+INSTALLED = .venv/installed
+PYTHON = .venv/bin/python
+LOCKS = requirements_pipe.txt requirements_cicd.txt
+COMPILE = .venv/bin/uv pip compile --universal --python-version 3.11 \
+	--fork-strategy fewest --generate-hashes --no-header --quiet
+
+.PHONY: help run test lock
+
+help:  ## Explain each target in a line.
+	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile
+
+run: $(INSTALLED)  ## Train on generated orders and serve estimates; PORT=8001 for another port.
+	@exec $(PYTHON) -m sandbox --port $(PORT)
+
+# Pyenv hides all but its global version; tox shall find each one that it has.
+test: $(INSTALLED)  ## Run all tests and the static analysis on each Python found.
+	@if command -v pyenv > /dev/null; then \
+		versions=$$(pyenv versions --bare | grep -E '^3\.1[1-3]\.[0-9]+$$' | paste -sd : -); \
+		export PYENV_VERSION=$${versions:-system}; \
+	fi; \
+	UV_PYTHON_DOWNLOADS=never exec $(PYTHON) -m tox
+
+lock: $(INSTALLED)  ## Remake the locks from the .in files; delete a lock first to renew its pins.
+	$(COMPILE) requirements_pipe.in -o requirements_pipe.txt
+	$(COMPILE) -c requirements_pipe.txt requirements_cicd.in -o requirements_cicd.txt
+	$(COMPILE) -c requirements_pipe.txt -c requirements_cicd.txt \
+		notebooks/requirements_nb.in -o notebooks/requirements_nb.txt
+
+# Pip installs uv, from its one pin among the locks, and uv the rest in a tenth of the time.
+$(INSTALLED): $(LOCKS) $(PYTHON)
+	@echo "Installing what $(LOCKS) list into .venv ..."
+	@rm -f $@
+	@$(PYTHON) -m pip --version > /dev/null 2>&1 || { \
+		for python in python3 python3.13 python3.12 python3.11; do \
+			$$python -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' \
+				2> /dev/null && break; \
+			python=; \
+		done; \
+		test -n "$$python" || { \
+			echo "No Python 3.11 or newer with its venv module found: install one, for example python3.12, and try again." >&2; \
+			exit 1; \
+		}; \
+		$$python -m venv --clear .venv; \
+	}
+	@awk '/^[^ ]/ { wanted = /^uv==/ } wanted' requirements_cicd.txt > .venv/uv.txt
+	@$(PYTHON) -m pip install --disable-pip-version-check --require-hashes -r .venv/uv.txt
+	@.venv/bin/uv pip sync --python $(PYTHON) --require-hashes $(LOCKS)
+	@touch $@
+
+$(PYTHON): ;
