@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pipeline.monotone_tree import MonotoneTreeRegressor
 from pipeline.orders import PRODUCT_CODE_MAP
+from pipeline.step_functions import ORDERS_FEATURE, read_step_function
 
 QUIET_DAY_ORDERS = 100
 BUSY_DAY_ORDERS = 150
@@ -29,13 +31,48 @@ def find_model_faults(
     Returns:
         What is wrong; empty if nothing is.
     """
-    products = list(PRODUCT_CODE_MAP.values())
-    quiet = model.predict(np.array([[QUIET_DAY_ORDERS, code] for code in products]))
-    busy = model.predict(np.array([[BUSY_DAY_ORDERS, code] for code in products]))
     predictions = np.asarray(model.predict(features))
     checks = {
-        NOT_INCREASING: bool(np.all(np.ravel(quiet) < np.ravel(busy))),
+        NOT_INCREASING: all(
+            estimates_rise(model, product) for product in PRODUCT_CODE_MAP.values()
+        )
+        and count_falls(model, features) == 0,
         NEGATIVE: bool(np.all(predictions >= 0)),
         OUTLIER: bool(np.all(predictions <= LARGEST_CREDIBLE_RATIO * np.max(hours))),
     }
     return [fault for fault, passed in checks.items() if not passed]
+
+
+def estimates_rise(model: Any, product: int) -> bool:
+    """Whether a busy day takes longer than a quiet one."""
+    days = np.array([[QUIET_DAY_ORDERS, product], [BUSY_DAY_ORDERS, product]])
+    quiet, busy = np.ravel(model.predict(days))
+    return bool(quiet < busy)
+
+
+def count_falls(model: Any, features: NDArray[np.float64]) -> int:
+    """Count the places where one more order makes an estimate shorter.
+
+    Every step of a tree and every piece of a projection is looked at, any other
+    estimator at the orders placed of the features.
+    """
+    falls = 0
+    for product in PRODUCT_CODE_MAP.values():
+        places = np.unique(
+            np.concatenate(
+                [features[:, ORDERS_FEATURE], turning_points(model, product)]
+            )
+        )
+        rows = np.column_stack([places, np.full(len(places), product)])
+        falls += int(np.sum(np.diff(np.ravel(model.predict(rows))) < 0))
+    return falls
+
+
+def turning_points(model: Any, product: int) -> list[float]:
+    """Orders placed in each step of a tree, or on each knot of a projection."""
+    if isinstance(model, MonotoneTreeRegressor):
+        return model.curves_[product].orders_placed
+    if hasattr(model, "tree_"):
+        *bounds, last = read_step_function(model, product).upper_bounds
+        return [*bounds, np.nextafter(bounds[-1], np.inf)] if bounds else []
+    return []

@@ -20,3 +20,6 @@ LABEL = HOURS_TO_DISPATCH
 
 # More orders in one day than the warehouse could ever take: a unit or column mix-up.
 MAX_ORDERS_PLACED = 1_000_000.0
+
+DATASETS_FOLDER = "datasets"
+MODELS_FOLDER = "models"

@@ -23,16 +23,12 @@ from fastapi_offline import FastAPIOffline
 from pipeline import aws
 from pipeline.estimates import Estimate, EstimateRequest, Liveness, Readiness
 from pipeline.logs import configure_logger
-from pipeline.orders import PRODUCT_CODE_MAP, ProductCode
-from pipeline.step_functions import (
-    STEP_FUNCTIONS,
-    StepFunction,
-    read_step_function,
-)
+from pipeline.orders import MODELS_FOLDER, PRODUCT_CODE_MAP, ProductCode
+from pipeline.piecewise_linear import CURVES, PiecewiseLinear
+from pipeline.step_functions import read_step_function
 
 __all__ = ["create_app", "main"]
 
-MODELS_FOLDER = "models"
 DEFAULT_HOST = "0.0.0.0"
 DEFAULT_PORT = "8000"
 # Kubernetes kills a pod 30 seconds after its SIGTERM.
@@ -121,18 +117,18 @@ def create_app(model: aws.Model) -> FastAPI:
 def read_estimators(model: aws.Model) -> dict[ProductCode, Callable[[float], float]]:
     """Make, for each product code, the function from orders placed to hours.
 
-    The step functions that training puts into the metadata answer exactly as the
-    estimator's `predict` does, in microseconds and without scikit-learn. A tree that
-    came without them is read once; any other estimator answers through `predict`.
+    The curves that training puts into the metadata answer exactly as the estimator's
+    `predict` does, in microseconds and without scikit-learn. A tree that came without
+    them is read once; any other estimator answers through `predict`.
 
     Raises:
         RuntimeError: It does not estimate every product.
     """
-    step_functions = (model.metadata or {}).get(STEP_FUNCTIONS)
+    curves = (model.metadata or {}).get(CURVES)
 
     def read(code: ProductCode, product: int) -> Callable[[float], float]:
-        if step_functions is not None:
-            return StepFunction(**step_functions[code])
+        if curves is not None:
+            return PiecewiseLinear(**curves[code])
         if hasattr(model.model, "tree_"):
             return read_step_function(model.model, product)
         return lambda orders: float(model.model.predict([[orders, product]])[0])

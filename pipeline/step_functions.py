@@ -10,9 +10,6 @@ from pipeline.orders import FEATURES, ORDERS_PLACED
 ORDERS_FEATURE = FEATURES.index(ORDERS_PLACED)
 LEAF = -1
 
-# Where a model's metadata holds its step functions, by product code.
-STEP_FUNCTIONS = "step_functions"
-
 
 @dataclass(frozen=True)
 class StepFunction:

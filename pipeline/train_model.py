@@ -19,21 +19,31 @@ from numpy.typing import NDArray
 from pandas import DataFrame, Series
 from sklearn.base import BaseEstimator
 from sklearn.metrics import mean_absolute_error, r2_score
-from sklearn.model_selection import GridSearchCV, train_test_split
-from sklearn.tree import DecisionTreeRegressor
+from sklearn.model_selection import train_test_split
 
 from pipeline import aws
+from pipeline.champion import (
+    challenge_champion,
+    compare_deliveries,
+    get_champion,
+    warn_if_nothing_new,
+)
 from pipeline.deliveries import check_delivery
 from pipeline.logs import configure_logger
-from pipeline.model_checks import find_model_faults
+from pipeline.model_checks import count_falls, find_model_faults
+from pipeline.model_comparison import compare_errors
+from pipeline.monotone_tree import MonotoneTreeRegressor
 from pipeline.orders import (
+    DATASETS_FOLDER,
     FEATURES,
     LABEL,
+    MODELS_FOLDER,
     ORDERS_PLACED,
     PRODUCT_CODE,
     PRODUCT_CODE_MAP,
 )
-from pipeline.step_functions import STEP_FUNCTIONS, read_step_function
+from pipeline.piecewise_linear import CURVES
+from pipeline.tree_search import DecisionTreeSearchCV
 
 __all__ = [
     "HYPERPARAM_GRID",
@@ -48,8 +58,6 @@ __all__ = [
     "validate_trained_model_logic",
 ]
 
-DATASETS_FOLDER = "datasets"
-MODELS_FOLDER = "models"
 MODEL_NAME = "time-to-dispatch"
 
 RANDOM_STATE = 42
@@ -96,7 +104,8 @@ def main(
 
     Raises:
         ValueError: The delivery is refused.
-        RuntimeError: The model failed a check, or S3 could not be used.
+        RuntimeError: The model failed a check or is worse than its predecessor, or S3
+            could not be used.
     """
     log.info("Starting train-model stage.")
     if metric_warning_threshold < metric_error_threshold:
@@ -106,9 +115,13 @@ def main(
         )
     dataset = aws.get_latest_csv_dataset_from_s3(s3_bucket, DATASETS_FOLDER)
     log.info(f"Retrieved dataset from {dataset.address} (SHA-256 {dataset.hash}).")
-
     delivery = check_delivery(dataset.data, dataset.address)
     log.info(f"Checked delivery: {len(delivery)} orders.")
+
+    champion = get_champion(s3_bucket)
+    warn_if_nothing_new(dataset, champion)
+    drift = compare_deliveries(delivery, champion, s3_bucket)
+
     feature_and_labels = prepare_data(delivery)
     model, metrics = train_model(feature_and_labels, hyperparam_grid)
     log.info(
@@ -116,6 +129,7 @@ def main(
         f"MAE={metrics.mean_absolute_error:.3f} hours."
     )
     validate_trained_model_logic(model, feature_and_labels)
+    projection = assess_projection(model, feature_and_labels)
 
     if metrics.r_squared < metric_error_threshold:
         raise RuntimeError(
@@ -128,7 +142,10 @@ def main(
             f"r-squared metric ({metrics.r_squared:.3f}) breached warning threshold "
             f"{metric_warning_threshold} - check for drift."
         )
-    s3_location = persist_model(s3_bucket, model, dataset, metrics)
+    held_out = preprocess(feature_and_labels.X_test), feature_and_labels.y_test
+    comparison = challenge_champion(champion, model, *held_out)
+    evaluation = {**projection, "champion": comparison, "drift": drift}
+    s3_location = persist_model(s3_bucket, model, dataset, metrics, evaluation)
     log.info(f"Model serialised and persisted to s3://{s3_location}")
 
 
@@ -148,29 +165,35 @@ def prepare_data(data: DataFrame) -> FeatureAndLabels:
 def train_model(
     data: FeatureAndLabels, hyperparam_grid: dict[str, Any]
 ) -> tuple[BaseEstimator, TaskMetrics]:
-    """Search the whole grid on the training set and score the best model.
+    """Search the whole grid on the training set, and project and score the best tree.
 
     Args:
         hyperparam_grid: Parameters of `DecisionTreeRegressor` and values to try.
 
     Returns:
-        The best estimator, refitted on the training set, and its held-out metrics.
+        The best tree, refitted on the training set and projected onto estimates that
+        never fall with orders placed, and its metrics on the held-out set.
     """
-    search = GridSearchCV(
-        DecisionTreeRegressor(), hyperparam_grid, scoring="r2", cv=FOLDS, refit=True
-    )
+    search = DecisionTreeSearchCV(hyperparam_grid, scoring="r2", cv=FOLDS)
     search.fit(preprocess(data.X_train), data.y_train)
     log.info(
         f"Searched {len(search.cv_results_['params'])} candidates: best "
         f"cross-validated r-squared={search.best_score_:.3f} "
         f"with {search.best_params_}."
     )
-    predictions = search.best_estimator_.predict(preprocess(data.X_test))
-    metrics = TaskMetrics(
+    model = MonotoneTreeRegressor.from_fitted(
+        search.best_estimator_, preprocess(data.X_train)
+    )
+    return model, score(model, data)
+
+
+def score(model: BaseEstimator, data: FeatureAndLabels) -> TaskMetrics:
+    """Score a model on the held-out set."""
+    predictions = model.predict(preprocess(data.X_test))
+    return TaskMetrics(
         float(r2_score(data.y_test, predictions)),
         float(mean_absolute_error(data.y_test, predictions)),
     )
-    return search.best_estimator_, metrics
 
 
 def validate_trained_model_logic(model: BaseEstimator, data: FeatureAndLabels) -> None:
@@ -184,6 +207,29 @@ def validate_trained_model_logic(model: BaseEstimator, data: FeatureAndLabels) -
         raise RuntimeError(f"Trained model failed verification: {', '.join(faults)}.")
 
 
+def assess_projection(
+    model: MonotoneTreeRegressor, data: FeatureAndLabels
+) -> dict[str, Any]:
+    """Report what the projection did to the tree; warn if it made it worse.
+
+    Returns:
+        For the metadata: the tree's own metrics and how many falls were removed.
+    """
+    features, tree = preprocess(data.X_test), model.estimator_
+    falls = count_falls(tree, features)
+    metrics = score(tree, data)
+    log.info(
+        f"Projection removed {falls} falls; the tree alone has "
+        f"r-squared={metrics.r_squared:.3f}, MAE={metrics.mean_absolute_error:.3f}."
+    )
+    comparison = compare_errors(
+        data.y_test, tree.predict(features), model.predict(features)
+    )
+    if comparison.is_worse:
+        log.warning(f"The projection made it worse by more than chance: {comparison}.")
+    return {"falls_removed": falls, "tree": metrics._asdict()}
+
+
 def preprocess(df: DataFrame) -> NDArray[np.float64]:
     """Make the features of a model from orders.
 
@@ -195,18 +241,24 @@ def preprocess(df: DataFrame) -> NDArray[np.float64]:
 
 
 def persist_model(
-    bucket: str, model: BaseEstimator, dataset: aws.Dataset, metrics: TaskMetrics
+    bucket: str,
+    model: BaseEstimator,
+    dataset: aws.Dataset,
+    metrics: TaskMetrics,
+    evaluation: dict[str, Any] | None = None,
 ) -> str:
     """Put the model and its metadata into S3; returns bucket/folder/filename."""
-    step_functions = {
-        code: asdict(read_step_function(model, index))
-        for code, index in PRODUCT_CODE_MAP.items()
-    }
     metadata = {
         **metrics._asdict(),
-        "hyperparameters": model.get_params(),
-        STEP_FUNCTIONS: step_functions,
+        "hyperparameters": model.get_params(deep=False),
+        **(evaluation or {}),
     }
+    if isinstance(model, MonotoneTreeRegressor):
+        metadata["hyperparameters"] = model.estimator.get_params()
+        metadata[CURVES] = {
+            code: asdict(model.curves_[index])
+            for code, index in PRODUCT_CODE_MAP.items()
+        }
     wrapped_model = aws.Model(MODEL_NAME, model, dataset, metadata)
     return wrapped_model.put_model_to_s3(bucket, MODELS_FOLDER)
 

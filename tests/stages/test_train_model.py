@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -29,13 +29,13 @@ from pipeline.train_model import (
 from sandbox.orders import make_week
 
 ROOT = Path(__file__).parents[2]
-FRIDAY = datetime(2021, 7, 2, 23, tzinfo=UTC)
+LAST_WEEK = datetime.now(UTC) - timedelta(days=7)
 SMALL_GRID = {"random_state": [42], "max_depth": [4, 8], "min_samples_leaf": [2, 5]}
 
 
-def deliver(bucket: str, week: DataFrame) -> str:
+def deliver(bucket: str, week: DataFrame, at: datetime = LAST_WEEK) -> str:
     location = aws.put_csv_dataset_to_s3(
-        week, "time_to_dispatch", FRIDAY, bucket, "datasets"
+        week, "time_to_dispatch", at, bucket, "datasets"
     )
     return f"s3://{location}"
 
@@ -72,6 +72,9 @@ def test_the_stage_trains_on_the_whole_grid_and_persists(
     model = aws.get_latest_pkl_model_from_s3(bucket, "models")
     assert model.metadata is not None and model.metadata["r_squared"] > 0.9
     assert set(HYPERPARAM_GRID) <= set(model.metadata["hyperparameters"])
+    assert model.metadata["falls_removed"] > 0
+    assert model.metadata["tree"]["r_squared"] > 0.9
+    assert model.metadata["champion"] is None
     week = aws.get_latest_csv_dataset_from_s3(bucket, "datasets")
     assert f"|train_dataset_hash:{week.hash}|" in str(model)
 
@@ -127,6 +130,7 @@ def test_the_warning_threshold_warns_below_and_not_at_it(
     _, metrics = train_model(prepare_data(week), SMALL_GRID)
 
     main(bucket, 0.1, metrics.r_squared, SMALL_GRID)
+    assert "breached warning threshold" not in caplog.text
     assert "WARNING" not in caplog.text
 
     main(bucket, metrics.r_squared, np.nextafter(metrics.r_squared, 1), SMALL_GRID)
@@ -238,7 +242,7 @@ def test_a_model_that_fails_verification_is_not_persisted(
     bucket: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     week = make_week(rows=500, seed=3)
-    deliver(bucket, week.assign(orders_placed=7.0))
+    deliver(bucket, week.assign(orders_placed=7.0, hours_to_dispatch=[1, 2] * 250))
     with pytest.raises(RuntimeError, match="Trained model failed verification: "):
         main(bucket, 0.01, 0.9, SMALL_GRID)
     assert count_models(bucket) == 0
