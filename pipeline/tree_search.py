@@ -44,18 +44,9 @@ SHARED_PARAMETERS = {
 }
 UNLIMITED_DEPTH = int(np.iinfo(np.int32).max)
 EPSILON = float(np.finfo(np.float64).eps)
+TINY = float(np.finfo(np.float64).tiny)
 # Values closer than this are one value to scikit-learn (tree/_partitioner.pxd).
 FEATURE_THRESHOLD = np.float32(1e-7)
-
-# For absolute_error, finding every tie costs more than the fits that it saves. Here a
-# candidate counts as a possible winner if its shared score comes within this share of
-# the unexplained variance of the best score, or within twice the largest difference
-# between a shared and an exact score seen so far.
-ABSOLUTE_ERROR_MARGIN = 0.05
-# Below this many training rows, or if most labels repeat, every absolute_error
-# candidate is a possible winner.
-FEW_ROWS = 250
-MANY_ROWS = 20_000
 
 # How far rounding may move a score before no shared score is taken as certain.
 ROUNDING = 1e-5
@@ -79,9 +70,6 @@ class DecisionTreeSearchCV(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     min_samples_split, min_samples_leaf and an integer random_state. Candidates that set
     another parameter of DecisionTreeRegressor, or one of these in another way (as a
     fraction, or random_state as None), are fitted one by one.
-
-    For squared_error the winner is certain. For absolute_error it rests on
-    ABSOLUTE_ERROR_MARGIN, which the property tests back.
 
     Args:
         param_grid: As GridSearchCV takes it: names of parameters of
@@ -225,10 +213,12 @@ class _Cells:
         lowest, highest: Range of their labels.
     """
 
-    def __init__(self, features: NDArray[np.float32], labels: Floats) -> None:
+    def __init__(
+        self, features: NDArray[np.float32], labels: Floats, merge: bool = True
+    ) -> None:
         order = np.lexsort(features.T)
         features, labels = features[order], labels[order]
-        new = np.any(features[1:] != features[:-1], axis=1)
+        new = np.any(features[1:] != features[:-1], axis=1) | (not merge)
         start = np.concatenate(([0], np.flatnonzero(new) + 1))
         self.features = features[start]
         self.count = np.diff(np.append(start, len(labels)))
@@ -238,6 +228,9 @@ class _Cells:
         self.absolute = np.add.reduceat(np.abs(labels), start)
         self.lowest = np.minimum.reduceat(labels, start)
         self.highest = np.maximum.reduceat(labels, start)
+        self.orders = [np.argsort(column) for column in self.features.T]
+        self.ranks = [np.argsort(order) for order in self.orders]
+        self.rank_of_mean = np.argsort(np.argsort(self.mean))
 
     def __len__(self) -> int:
         return len(self.count)
@@ -256,9 +249,8 @@ class _Fold:
         self.train_features, self.train_labels = train_features, train_labels
         self.test_features, self.test_labels = test_features, test_labels
         self.train = _Cells(train_features, train_labels)
+        self.train_rows = _Cells(train_features, train_labels, merge=False)
         self.test = _Cells(test_features, test_labels)
-        self.orders = [np.argsort(column) for column in self.train.features.T]
-        self.ranks = [np.argsort(order) for order in self.orders]
         self.variation = float(np.sum((test_labels - test_labels.mean()) ** 2))
         self.largest_label = float(max(abs(train_labels).max(), abs(test_labels).max()))
         # How far rounding can move a score: leaf values are sums over rows.
@@ -266,10 +258,6 @@ class _Fold:
         if self.variation > 0:
             rows = len(train_labels) * len(test_labels)
             self.rounding = 64 * EPSILON * rows * self.largest_label**2 / self.variation
-        rows, labels = len(train_labels), len(np.unique(train_labels))
-        self.is_large_and_varied = (
-            rows >= MANY_ROWS or rows >= FEW_ROWS and labels >= rows / 2
-        ) and self.rounding < ROUNDING
 
     def score(self, tree: DecisionTreeRegressor) -> float:
         predictions = tree.predict(self.test_features, check_input=False)
@@ -384,10 +372,6 @@ class _SharedTree:
         self.score = self._r2(fold, error[0] + group.sum_over_cuts(nodes, change))
         # r2 of a single row is not defined.
         self.known = np.isnan(self.score)
-        if group.parameters["criterion"] == "absolute_error":
-            self.certain = np.zeros_like(self.known)
-            self.upper = np.full_like(self.score, np.inf)
-            return
 
         tied, lowest, highest = _find_ties(nodes, tree, fold)
         below = np.zeros(len(nodes), dtype=bool)
@@ -463,7 +447,9 @@ def _find_ties(
     Returns:
         Whether each node is tied, and the lowest and highest label in it.
     """
-    cells = fold.train
+    # Medians, unlike means, cannot be told from those of cells.
+    absolute = tree.criterion == "absolute_error"
+    cells = fold.train_rows if absolute else fold.train
     tied = np.zeros(len(nodes), dtype=bool)
     lowest, highest = np.full(len(nodes), np.inf), np.full(len(nodes), -np.inf)
     leaves = tree.tree_.apply(cells.features)
@@ -475,37 +461,53 @@ def _find_ties(
         np.minimum.at(lowest, node, cells.lowest[row])
         np.maximum.at(highest, node, cells.highest[row])
         deviation = cells.count[row] * (cells.mean[row] - nodes.value[node])
-        owner, gain, partial = [], [], 0.0
-        for feature, order in enumerate(fold.orders):
-            key = node * len(cells) + fold.ranks[feature][row]
-            sequence = np.argsort(key)
+        rounded = 0.0
+        if absolute:
+            # Whole numbers, so that sums are exact in any order.
+            scale = 2.0 ** np.floor(61 - np.log2(np.abs(deviation).sum() + TINY))
+            whole = np.rint(deviation * scale).astype(np.int64)
+            position = _positions(node, cells.rank_of_mean[row])
+            error = nodes.impurity * nodes.count
+        owner, gain = [], []
+        for feature, order in enumerate(cells.orders):
+            sequence = np.argsort(node * len(cells) + cells.ranks[feature][row])
             at, cell = node[sequence], row[sequence]
-            first = np.concatenate(([True], at[1:] != at[:-1]))
-            start = np.flatnonzero(first)
-            size = np.diff(np.append(start, len(at)))
-            moved = deviation[sequence]
-            left, count = np.cumsum(moved), np.cumsum(cells.count[cell])
-            left -= np.repeat((left - moved)[start], size)
-            count -= np.repeat((count - cells.count[cell])[start], size)
-            value = cells.features[cell, feature]
-            least = tree.min_samples_leaf
+            start, end = _ranges(at)
+            running = np.cumsum(cells.count[cell])
+            count = running - (running - cells.count[cell])[start]
             rest = nodes.count[at] - count
-            valid = (count >= least) & (rest >= least)
-            valid[:-1] &= ~first[1:] & (value[1:] > value[:-1] + FEATURE_THRESHOLD)
-            valid[-1:] = False
-            left, count, rest = left[valid], count[valid], rest[valid]
+            value = cells.features[cell, feature]
+            valid = (count >= tree.min_samples_leaf) & (rest >= tree.min_samples_leaf)
+            valid[:-1] &= value[1:] > value[:-1] + FEATURE_THRESHOLD
+            valid = np.flatnonzero(valid & (rest > 0))
             owner.append(at[valid])
-            gain.append(left**2 * (1 / count + 1 / rest))
-            partial = max(partial, np.abs(left).max(initial=0.0))
+            if absolute:
+                middle = valid + 1
+                first = np.concatenate([start[valid], middle])
+                last = np.concatenate([middle, end[valid]])
+                sums = _absolute_deviations(
+                    whole[sequence], position[sequence], first, last
+                )
+                left, right = np.split(sums, 2)
+                gain.append(error[at[valid]] - (left + right) / scale)
+            else:
+                moved = deviation[sequence]
+                running = np.cumsum(moved)
+                left = (running - (running - moved)[start])[valid]
+                gain.append(left**2 * (1 / count[valid] + 1 / rest[valid]))
+                rounded = max(rounded, np.abs(running).max())
         owners, gains = np.concatenate(owner), np.concatenate(gain)
         best = np.full(len(nodes), -np.inf)
         np.maximum.at(best, owners, gains)
-        absolute = np.bincount(node, cells.absolute[row], minlength=len(nodes))
         # A sum of n numbers is off by at most n * epsilon / 2 times their sizes
-        # (Higham, Accuracy and Stability of Numerical Algorithms, 4.2); two such sums
-        # are compared. The second term is for the running sums here.
-        unsure = 4 * EPSILON * nodes.count * fold.largest_label * absolute
-        unsure += 8 * EPSILON * len(node) * fold.largest_label * partial
+        # (Higham, Accuracy and Stability of Numerical Algorithms, 4.2); two results of
+        # such sums are compared. The second term is for the sums made here.
+        size = np.bincount(node, cells.absolute[row], minlength=len(nodes))
+        if absolute:
+            unsure = 8 * EPSILON * nodes.count * size + 2 * nodes.count / scale
+        else:
+            unsure = 4 * EPSILON * nodes.count * fold.largest_label * size
+            unsure += 8 * EPSILON * len(node) * fold.largest_label * rounded
         close = owners[gains >= best[owners] - unsure[owners]]
         rivals = np.bincount(close, minlength=len(nodes))
         here = np.zeros(len(nodes), dtype=bool)
@@ -513,6 +515,57 @@ def _find_ties(
         tied |= here & ((rivals > 1) | ((rivals == 1) & (best <= unsure)))
         tied |= here & (nodes.impurity * nodes.count <= EPSILON * nodes.count + unsure)
     return tied & (lowest < highest), lowest, highest
+
+
+def _ranges(owners: Integers) -> tuple[Integers, Integers]:
+    """For each element of a sorted array: where its run of equals starts and ends."""
+    start = np.flatnonzero(np.concatenate(([True], owners[1:] != owners[:-1])))
+    bounds = np.append(start, len(owners))
+    size = np.diff(bounds)
+    return np.repeat(start, size), np.repeat(bounds[1:], size)
+
+
+def _positions(node: Integers, rank: Integers) -> Integers:
+    """The position that each pair would have if its node were sorted by rank."""
+    order = np.lexsort((rank, node))
+    start, _ = _ranges(node[order])
+    positions = np.empty_like(order)
+    positions[order] = np.arange(len(order)) - start
+    return positions
+
+
+def _absolute_deviations(
+    values: Integers, positions: Integers, first: Integers, last: Integers
+) -> Integers:
+    """Sum up the absolute deviations from the median of many ranges of an array.
+
+    The medians are found for all ranges at once, bit by bit, with a wavelet matrix
+    (Claude, Navarro and Ordonez, https://doi.org/10.1016/j.is.2014.06.002).
+
+    Args:
+        values: The array.
+        positions: Positions of the values in sorted order, distinct within a range.
+        first, last: Each range is values[first:last], and not empty.
+    """
+    running = np.concatenate(([0], np.cumsum(values)))
+    size = last - first
+    total = running[last] - running[first]
+    wanted, below = size // 2, np.zeros_like(total)
+    for bit in reversed(range(int(positions.max()).bit_length())):
+        zero = (positions >> bit) & 1 == 0
+        zeros = np.concatenate(([0], np.cumsum(zero)))
+        order = np.concatenate((np.flatnonzero(zero), np.flatnonzero(~zero)))
+        positions, values = positions[order], values[order]
+        running = np.concatenate(([0], np.cumsum(values)))
+        low, high = zeros[first], zeros[last]
+        upper = wanted >= high - low
+        below += np.where(upper, running[high] - running[low], 0)
+        wanted -= np.where(upper, high - low, 0)
+        first = np.where(upper, zeros[-1] + first - low, low)
+        last = np.where(upper, zeros[-1] + last - high, high)
+    median = values[first]
+    deviations: Integers = total - 2 * below - np.where(size % 2 == 1, median, 0)
+    return deviations
 
 
 def _in_bands(
@@ -591,10 +644,6 @@ class _Search:
         self.upper = np.full(shape, np.inf)
         self.certain = np.zeros(shape, dtype=bool)
         self.known = np.zeros(shape, dtype=bool)
-        self.margined = np.zeros(len(candidates), dtype=bool)
-        for group in self.groups:
-            if group.parameters["criterion"] == "absolute_error":
-                self.margined[group.members] = True
         self.n_fits = 0
 
     @property
@@ -633,7 +682,6 @@ class _Search:
         self.trees = [trees[i : i + step] for i in range(0, len(trees), step)]
         self.n_fits += part.fits
         self._gather()
-        self.shared_scores = self.scores.copy()
 
     def _fit_contenders(self) -> None:
         """Let scikit-learn fit and score whatever could still win."""
@@ -653,7 +701,6 @@ class _Search:
         done = self.known.all(axis=1)
         best = self.scores.mean(axis=1)[done].max(initial=-np.inf)
         upper = self.upper.copy()
-        upper[self.margined] = self.scores[self.margined] + self._margin(best)
         upper[self.known] = self.scores[self.known]
         chance = upper.mean(axis=1)
         contenders = np.flatnonzero(~done & (chance >= best))
@@ -667,10 +714,11 @@ class _Search:
         elif np.isfinite(chance[contenders]).all():
             likeliest = np.argsort(-chance[contenders], kind="stable")
             contenders = contenders[likeliest[:CONTENDERS_IN_ONE_GO]]
-            # One fold is often enough to rule a candidate out.
-            fold = wanted[contenders].argmax(axis=1)
+            # The least certain fold is often enough to rule a candidate out.
+            fold = (upper - self.scores)[contenders].argmax(axis=1)
             wanted[contenders] = False
             wanted[contenders, fold] = True
+            wanted &= ~self.known
         fits = []
         for g, group in enumerate(self.groups):
             chosen = np.isin(group.members, contenders)
@@ -680,14 +728,6 @@ class _Search:
                 if places:
                     fits.append((g, f, places))
         return fits
-
-    def _margin(self, best: float) -> float:
-        """How far a shared absolute_error score may lie below scikit-learn's own."""
-        if not all(fold.is_large_and_varied for fold in self.folds):
-            return np.inf
-        moved = (self.scores - self.shared_scores)[self.margined].mean(axis=1)
-        largest = float(abs(moved).max(initial=0.0))
-        return max(ABSOLUTE_ERROR_MARGIN * (1 - best), 2 * largest)
 
     def _gather(self) -> None:
         """Copy what the shared trees know into the arrays over all candidates."""
