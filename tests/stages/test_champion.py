@@ -13,7 +13,7 @@ from pipeline.train_model import main
 from sandbox.orders import make_week
 
 GRID = {"random_state": [42], "max_depth": [8], "min_samples_leaf": [2]}
-COARSE_GRID = {"random_state": [42], "max_depth": [4]}
+COARSE_GRID = {"random_state": [42], "max_depth": [5]}
 NOW = datetime.now(UTC)
 
 
