@@ -12,7 +12,7 @@ import time
 from argparse import ArgumentParser
 from calendar import FRIDAY
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from subprocess import Popen, TimeoutExpired
 from threading import Thread
@@ -205,7 +205,9 @@ def terminal_without_make() -> Iterator[None]:
     try:
         yield
     finally:
-        os.tcsetpgrp(terminal, group)
+        # Whoever killed make may have closed the terminal as well.
+        with suppress(OSError):
+            os.tcsetpgrp(terminal, group)
 
 
 def port_number(argument: str) -> int:

@@ -1,0 +1,167 @@
+"""The whole pipeline on this machine, as `make run` starts it."""
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.sandbox.process_tables import find_descendants, still_running
+
+ROOT = Path(__file__).parents[2]
+IS_UP = "Ctrl-C ends everything."
+TRAINING = "Starting train-model stage."
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def run_sandbox(*before: str, port: int) -> Iterator["subprocess.Popen[str]"]:
+    """Run the sandbox in a session of its own, without a terminal.
+
+    Args:
+        before: A program, with arguments, that starts it.
+    """
+    with subprocess.Popen(
+        [*before, sys.executable, "-m", "sandbox", "--port", str(port)],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def read_until(text: str, process: "subprocess.Popen[str]") -> str:
+    """The output up to the line with a text."""
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if text in line:
+            return "".join(lines)
+    raise AssertionError(f"{text!r} not in:\n{''.join(lines)}")
+
+
+def read_rest(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    return process.stdout.read()
+
+
+def test_it_trains_serves_and_answers_until_ctrl_c() -> None:
+    port = free_port()
+    with run_sandbox(port=port) as process:
+        output = read_until(IS_UP, process)
+        assert output.count("Delivered s3://time-to-dispatch/datasets/") == 3
+        assert "Model serialised and persisted to s3://time-to-dispatch/" in output
+        assert f"Documentation: http://127.0.0.1:{port}/docs\n" in output
+        assert httpx2.get(f"http://127.0.0.1:{port}/docs").status_code == 200
+
+        [request] = [line for line in output.splitlines() if line.startswith("curl ")]
+        program, url, header, content_type, data, body = shlex.split(request)
+        assert (program, header, data) == ("curl", "-H", "-d")
+        headers = dict([content_type.split(": ")])
+        answer = httpx2.post(url, headers=headers, content=body).raise_for_status()
+        assert answer.json()["est_hours_to_dispatch"] == pytest.approx(8.4, abs=3)
+        assert json.dumps(answer.json(), indent=2) in output
+
+        started = find_descendants(process.pid)
+        assert len(started) == 4
+        process.send_signal(signal.SIGINT)
+        farewell = read_rest(process)
+        assert process.wait() == 0
+        assert farewell.endswith("Ended, with every process that was started.\n")
+        assert "Traceback" not in farewell
+    assert not still_running(started)
+
+
+def test_it_says_when_the_service_ends_by_itself() -> None:
+    with run_sandbox(port=free_port()) as process:
+        read_until(IS_UP, process)
+        started = find_descendants(process.pid)
+        [service] = [
+            number
+            for number, command in started.items()
+            if "pipeline.serve_model" in command and "sandbox" not in command
+        ]
+        os.kill(service, signal.SIGKILL)
+        assert "The service ended by itself" in read_rest(process)
+        assert process.wait() == 1
+    assert not still_running(started)
+
+
+def test_ctrl_c_ends_the_training() -> None:
+    with run_sandbox(port=free_port()) as process:
+        read_until(TRAINING, process)
+        started = find_descendants(process.pid)
+        assert len(started) == 4
+        process.send_signal(signal.SIGINT)
+        assert read_rest(process).splitlines()[-1].startswith("Ended, ")
+        assert process.wait() == 0
+    assert not still_running(started)
+
+
+def test_it_ends_with_the_process_that_started_it() -> None:
+    shell = ("sh", "-c", '"$@"; exit', "sh")
+    with run_sandbox(*shell, port=free_port()) as process:
+        read_until(TRAINING, process)
+        started = find_descendants(process.pid)
+        assert len(started) == 5
+        process.kill()
+        assert not still_running(started)
+
+
+def test_ctrl_c_in_a_terminal_is_no_failure_of_make() -> None:
+    spawn = "import os, pty, sys; status = pty.spawn(sys.argv[1:]); "
+    spawn += "sys.exit(os.waitstatus_to_exitcode(status))"
+    make = ["make", "-o", ".venv/installed", f"PYTHON={sys.executable}", "run"]
+    with subprocess.Popen(
+        [sys.executable, "-c", spawn, *make, f"PORT={free_port()}"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as terminal:
+        read_until(TRAINING, terminal)
+        assert terminal.stdin is not None
+        terminal.stdin.write("\x03")
+        terminal.stdin.flush()
+        farewell = read_rest(terminal)
+        assert "Ended, " in farewell and "make: ***" not in farewell
+        assert terminal.wait() == 0
+
+
+def test_a_taken_port_is_named_before_anything_starts() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with run_sandbox(port=port) as process:
+            output = read_rest(process)
+            assert process.wait() == 1
+    assert output.startswith(f"Port {port} cannot be used: ")
+    assert "choose another one: make run PORT=" in output
+    assert output.count("\n") == 1
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536])
+def test_an_impossible_port_is_refused(port: int) -> None:
+    with run_sandbox(port=port) as process:
+        assert "argument --port" in read_rest(process)
+        assert process.wait() != 0
