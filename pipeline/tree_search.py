@@ -28,6 +28,14 @@ from sklearn.model_selection import ParameterGrid, check_cv
 from sklearn.tree import DecisionTreeRegressor
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from pipeline.tree_ties import (
+    EPSILON,
+    Cells,
+    find_equal_splits,
+    find_least_error,
+    sum_squared_errors,
+)
+
 __all__ = ["DecisionTreeSearchCV"]
 
 Floats = NDArray[np.float64]
@@ -43,10 +51,6 @@ SHARED_PARAMETERS = {
     "random_state",
 }
 UNLIMITED_DEPTH = int(np.iinfo(np.int32).max)
-EPSILON = float(np.finfo(np.float64).eps)
-TINY = float(np.finfo(np.float64).tiny)
-# Values closer than this are one value to scikit-learn (tree/_partitioner.pxd).
-FEATURE_THRESHOLD = np.float32(1e-7)
 
 # How far rounding may move a score before no shared score is taken as certain.
 ROUNDING = 1e-5
@@ -202,40 +206,6 @@ def _format_results(
     return results
 
 
-class _Cells:
-    """Rows of equal features, which every tree treats alike, merged into one cell.
-
-    Attributes:
-        features: Of shape (cells, features), float32.
-        count: Rows in each cell.
-        mean, spread: Mean of their labels, and sum of squared deviations from it.
-        absolute: Sum of the labels' absolute values.
-        lowest, highest: Range of their labels.
-    """
-
-    def __init__(
-        self, features: NDArray[np.float32], labels: Floats, merge: bool = True
-    ) -> None:
-        order = np.lexsort(features.T)
-        features, labels = features[order], labels[order]
-        new = np.any(features[1:] != features[:-1], axis=1) | (not merge)
-        start = np.concatenate(([0], np.flatnonzero(new) + 1))
-        self.features = features[start]
-        self.count = np.diff(np.append(start, len(labels)))
-        self.mean = np.add.reduceat(labels, start) / self.count
-        deviation = labels - np.repeat(self.mean, self.count)
-        self.spread = np.add.reduceat(deviation**2, start)
-        self.absolute = np.add.reduceat(np.abs(labels), start)
-        self.lowest = np.minimum.reduceat(labels, start)
-        self.highest = np.maximum.reduceat(labels, start)
-        self.orders = [np.argsort(column) for column in self.features.T]
-        self.ranks = [np.argsort(order) for order in self.orders]
-        self.rank_of_mean = np.argsort(np.argsort(self.mean))
-
-    def __len__(self) -> int:
-        return len(self.count)
-
-
 class _Fold:
     """One training and held-out part of the rows."""
 
@@ -248,9 +218,9 @@ class _Fold:
     ) -> None:
         self.train_features, self.train_labels = train_features, train_labels
         self.test_features, self.test_labels = test_features, test_labels
-        self.train = _Cells(train_features, train_labels)
-        self.train_rows = _Cells(train_features, train_labels, merge=False)
-        self.test = _Cells(test_features, test_labels)
+        self.train = Cells(train_features, train_labels)
+        self.train_rows = Cells(train_features, train_labels, merge=False)
+        self.test = Cells(test_features, test_labels)
         self.variation = float(np.sum((test_labels - test_labels.mean()) ** 2))
         self.largest_label = float(max(abs(train_labels).max(), abs(test_labels).max()))
         # How far rounding can move a score: leaf values are sums over rows.
@@ -258,6 +228,10 @@ class _Fold:
         if self.variation > 0:
             rows = len(train_labels) * len(test_labels)
             self.rounding = 64 * EPSILON * rows * self.largest_label**2 / self.variation
+
+    def cells(self, group: "_Group") -> Cells:
+        # Medians, unlike means, cannot be told from those of cells.
+        return self.train_rows if group.criterion["absolute"] else self.train
 
     def score(self, tree: DecisionTreeRegressor) -> float:
         predictions = tree.predict(self.test_features, check_input=False)
@@ -282,8 +256,12 @@ class _Group(NamedTuple):
     columns: Integers
 
     @property
-    def min_samples_leaf(self) -> int:
-        return int(self.parameters["min_samples_leaf"])
+    def criterion(self) -> dict[str, Any]:
+        """What decides how good a split is."""
+        return {
+            "absolute": self.parameters["criterion"] == "absolute_error",
+            "min_samples_leaf": self.parameters["min_samples_leaf"],
+        }
 
     def grow(self, fold: _Fold, depth: int, split: int) -> DecisionTreeRegressor:
         tree = DecisionTreeRegressor(
@@ -363,7 +341,9 @@ class _SharedTree:
         reached = tree.tree_.apply(fold.test.features)
         error = np.zeros(len(nodes))
         for node, row in nodes.levels(reached):
-            error += _squared_error(fold.test, row, nodes.value[node], node, len(nodes))
+            error += sum_squared_errors(
+                fold.test, row, nodes.value[node], node, len(nodes)
+            )
 
         change = np.zeros(len(nodes))
         inner = nodes.internal
@@ -373,7 +353,7 @@ class _SharedTree:
         # r2 of a single row is not defined.
         self.known = np.isnan(self.score)
 
-        tied, lowest, highest = _find_ties(nodes, tree, fold)
+        tied, lowest, highest = _find_ties(group, nodes, tree, fold)
         below = np.zeros(len(nodes), dtype=bool)
         for depth in range(1, nodes.depth.max() + 1):
             level = np.flatnonzero(nodes.depth == depth)
@@ -386,7 +366,7 @@ class _SharedTree:
                 some = tied[node]
                 node, row = node[some], row[some]
                 best = np.clip(fold.test.mean[row], lowest[node], highest[node])
-                least += _squared_error(fold.test, row, best, node, len(nodes))
+                least += sum_squared_errors(fold.test, row, best, node, len(nodes))
             change = np.where(tied, least - error, change)
             change[below] = 0.0
         nodes.divisible |= tied
@@ -394,6 +374,7 @@ class _SharedTree:
         self.certain &= fold.rounding < ROUNDING
         self.upper = self._r2(fold, error[0] + group.sum_over_cuts(nodes, change))
         self.upper += fold.rounding
+        self.followed = False
 
     @staticmethod
     def _r2(fold: _Fold, error: Floats) -> Floats:
@@ -402,6 +383,19 @@ class _SharedTree:
         if fold.variation == 0:
             return np.zeros_like(error)
         return 1.0 - error / fold.variation
+
+    def follow_ties(self, group: _Group, fold: _Fold) -> None:
+        """Lower `upper` by following every way in which ties can be broken."""
+        error = find_least_error(
+            fold.cells(group),
+            fold.test,
+            **group.criterion,
+            largest_label=fold.largest_label,
+            depths=group.depths,
+            splits=group.splits,
+        )
+        self.upper = np.minimum(self.upper, self._r2(fold, error) + fold.rounding)
+        self.followed = True
 
     def fit(self, group: _Group, fold: _Fold, row: int, column: int) -> int:
         """Let scikit-learn fit and score a candidate, unless its score is known.
@@ -427,29 +421,17 @@ class _SharedTree:
         return 1
 
 
-def _squared_error(
-    cells: _Cells, row: Integers, prediction: Floats, node: Integers, nodes: int
-) -> Floats:
-    """Sum up, per node, the squared errors of cells that get a prediction."""
-    error = cells.spread[row] + cells.count[row] * (cells.mean[row] - prediction) ** 2
-    return np.bincount(node, error, minlength=nodes).astype(np.float64)
-
-
 def _find_ties(
-    nodes: _Nodes, tree: DecisionTreeRegressor, fold: _Fold
+    group: _Group, nodes: _Nodes, tree: DecisionTreeRegressor, fold: _Fold
 ) -> tuple[Flags, Floats, Floats]:
-    """Find the nodes of a squared_error tree that may be split in more than one way.
+    """Find the nodes that may be split in more than one way, or may not be split.
 
-    Those are nodes where two splits are equally good within what rounding can do to
-    scikit-learn's sums, or where rounding decides whether to split at all. Nodes whose
-    labels are all equal do not count: any split of them predicts the same.
+    Nodes whose labels are all equal do not count: any split of them predicts the same.
 
     Returns:
         Whether each node is tied, and the lowest and highest label in it.
     """
-    # Medians, unlike means, cannot be told from those of cells.
-    absolute = tree.criterion == "absolute_error"
-    cells = fold.train_rows if absolute else fold.train
+    cells = fold.cells(group)
     tied = np.zeros(len(nodes), dtype=bool)
     lowest, highest = np.full(len(nodes), np.inf), np.full(len(nodes), -np.inf)
     leaves = tree.tree_.apply(cells.features)
@@ -460,112 +442,19 @@ def _find_ties(
         node, row = node[keep], row[keep]
         np.minimum.at(lowest, node, cells.lowest[row])
         np.maximum.at(highest, node, cells.highest[row])
-        deviation = cells.count[row] * (cells.mean[row] - nodes.value[node])
-        rounded = 0.0
-        if absolute:
-            # Whole numbers, so that sums are exact in any order.
-            scale = 2.0 ** np.floor(61 - np.log2(np.abs(deviation).sum() + TINY))
-            whole = np.rint(deviation * scale).astype(np.int64)
-            position = _positions(node, cells.rank_of_mean[row])
-            error = nodes.impurity * nodes.count
-        owner, gain = [], []
-        for feature, order in enumerate(cells.orders):
-            sequence = np.argsort(node * len(cells) + cells.ranks[feature][row])
-            at, cell = node[sequence], row[sequence]
-            start, end = _ranges(at)
-            running = np.cumsum(cells.count[cell])
-            count = running - (running - cells.count[cell])[start]
-            rest = nodes.count[at] - count
-            value = cells.features[cell, feature]
-            valid = (count >= tree.min_samples_leaf) & (rest >= tree.min_samples_leaf)
-            valid[:-1] &= value[1:] > value[:-1] + FEATURE_THRESHOLD
-            valid = np.flatnonzero(valid & (rest > 0))
-            owner.append(at[valid])
-            if absolute:
-                middle = valid + 1
-                first = np.concatenate([start[valid], middle])
-                last = np.concatenate([middle, end[valid]])
-                sums = _absolute_deviations(
-                    whole[sequence], position[sequence], first, last
-                )
-                left, right = np.split(sums, 2)
-                gain.append(error[at[valid]] - (left + right) / scale)
-            else:
-                moved = deviation[sequence]
-                running = np.cumsum(moved)
-                left = (running - (running - moved)[start])[valid]
-                gain.append(left**2 * (1 / count[valid] + 1 / rest[valid]))
-                rounded = max(rounded, np.abs(running).max())
-        owners, gains = np.concatenate(owner), np.concatenate(gain)
-        best = np.full(len(nodes), -np.inf)
-        np.maximum.at(best, owners, gains)
-        # A sum of n numbers is off by at most n * epsilon / 2 times their sizes
-        # (Higham, Accuracy and Stability of Numerical Algorithms, 4.2); two results of
-        # such sums are compared. The second term is for the sums made here.
-        size = np.bincount(node, cells.absolute[row], minlength=len(nodes))
-        if absolute:
-            unsure = 8 * EPSILON * nodes.count * size + 2 * nodes.count / scale
-        else:
-            unsure = 4 * EPSILON * nodes.count * fold.largest_label * size
-            unsure += 8 * EPSILON * len(node) * fold.largest_label * rounded
-        close = owners[gains >= best[owners] - unsure[owners]]
-        rivals = np.bincount(close, minlength=len(nodes))
+        found = find_equal_splits(
+            cells,
+            node,
+            row,
+            len(nodes),
+            **group.criterion,
+            largest_label=fold.largest_label,
+        )
+        splits = np.bincount(found.node, minlength=len(nodes))
         here = np.zeros(len(nodes), dtype=bool)
         here[node] = True
-        tied |= here & ((rivals > 1) | ((rivals == 1) & (best <= unsure)))
-        tied |= here & (nodes.impurity * nodes.count <= EPSILON * nodes.count + unsure)
+        tied |= here & ((splits > 1) | ((splits == 1) & found.may_stop))
     return tied & (lowest < highest), lowest, highest
-
-
-def _ranges(owners: Integers) -> tuple[Integers, Integers]:
-    """For each element of a sorted array: where its run of equals starts and ends."""
-    start = np.flatnonzero(np.concatenate(([True], owners[1:] != owners[:-1])))
-    bounds = np.append(start, len(owners))
-    size = np.diff(bounds)
-    return np.repeat(start, size), np.repeat(bounds[1:], size)
-
-
-def _positions(node: Integers, rank: Integers) -> Integers:
-    """The position that each pair would have if its node were sorted by rank."""
-    order = np.lexsort((rank, node))
-    start, _ = _ranges(node[order])
-    positions = np.empty_like(order)
-    positions[order] = np.arange(len(order)) - start
-    return positions
-
-
-def _absolute_deviations(
-    values: Integers, positions: Integers, first: Integers, last: Integers
-) -> Integers:
-    """Sum up the absolute deviations from the median of many ranges of an array.
-
-    The medians are found for all ranges at once, bit by bit, with a wavelet matrix
-    (Claude, Navarro and Ordonez, https://doi.org/10.1016/j.is.2014.06.002).
-
-    Args:
-        values: The array.
-        positions: Positions of the values in sorted order, distinct within a range.
-        first, last: Each range is values[first:last], and not empty.
-    """
-    running = np.concatenate(([0], np.cumsum(values)))
-    size = last - first
-    total = running[last] - running[first]
-    wanted, below = size // 2, np.zeros_like(total)
-    for bit in reversed(range(int(positions.max()).bit_length())):
-        zero = (positions >> bit) & 1 == 0
-        zeros = np.concatenate(([0], np.cumsum(zero)))
-        order = np.concatenate((np.flatnonzero(zero), np.flatnonzero(~zero)))
-        positions, values = positions[order], values[order]
-        running = np.concatenate(([0], np.cumsum(values)))
-        low, high = zeros[first], zeros[last]
-        upper = wanted >= high - low
-        below += np.where(upper, running[high] - running[low], 0)
-        wanted -= np.where(upper, high - low, 0)
-        first = np.where(upper, zeros[-1] + first - low, low)
-        last = np.where(upper, zeros[-1] + last - high, high)
-    median = values[first]
-    deviations: Integers = total - 2 * below - np.where(size % 2 == 1, median, 0)
-    return deviations
 
 
 def _in_bands(
@@ -692,9 +581,12 @@ class _Search:
         self.n_fits += part.fits
 
     def _fit_on_fold(self, g: int, f: int, places: set[tuple[int, int]]) -> int:
-        fit = self.trees[g][f].fit
-        group, fold = self.groups[g], self.folds[f]
-        return sum(fit(group, fold, *place) for place in sorted(places))
+        tree, group, fold = self.trees[g][f], self.groups[g], self.folds[f]
+        if self.known.all(axis=1).any() and not tree.followed:
+            if any(not tree.certain[place] for place in places):
+                tree.follow_ties(group, fold)
+                return 0
+        return sum(tree.fit(group, fold, *place) for place in sorted(places))
 
     def _choose_contenders(self) -> list[tuple[int, int, set[tuple[int, int]]]]:
         """Choose what to fit next: indices of group and fold, rows and columns."""
