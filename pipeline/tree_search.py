@@ -13,7 +13,7 @@ could win is therefore fitted and scored by scikit-learn itself.
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from numbers import Integral, Real
 from typing import Any, NamedTuple, Self
@@ -31,8 +31,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from pipeline.tree_ties import (
     EPSILON,
     Cells,
-    find_equal_splits,
+    expand,
     find_least_error,
+    find_splits,
     sum_squared_errors,
 )
 
@@ -353,7 +354,17 @@ class _SharedTree:
         # r2 of a single row is not defined.
         self.known = np.isnan(self.score)
 
-        tied, lowest, highest = _find_ties(group, nodes, tree, fold)
+        self.upper = np.full_like(self.score, np.inf)
+        self.certain = np.zeros_like(self.known)
+        self.followed = False
+        # Needed until the ties are known.
+        self.tree, self.nodes, self.error, self.change = tree, nodes, error, change
+
+    def heed_ties(
+        self, group: _Group, fold: _Fold, tied: Flags, lowest: Floats, highest: Floats
+    ) -> None:
+        """Set `upper` and `certain` from the tied nodes and the labels in them."""
+        nodes, error, change = self.nodes, self.error, self.change
         below = np.zeros(len(nodes), dtype=bool)
         for depth in range(1, nodes.depth.max() + 1):
             level = np.flatnonzero(nodes.depth == depth)
@@ -362,6 +373,7 @@ class _SharedTree:
         # Whichever way the ties go, predictions stay within the labels of the node.
         if tied.any():
             least = np.zeros(len(nodes))
+            reached = self.tree.tree_.apply(fold.test.features)
             for node, row in nodes.levels(reached):
                 some = tied[node]
                 node, row = node[some], row[some]
@@ -374,7 +386,7 @@ class _SharedTree:
         self.certain &= fold.rounding < ROUNDING
         self.upper = self._r2(fold, error[0] + group.sum_over_cuts(nodes, change))
         self.upper += fold.rounding
-        self.followed = False
+        del self.tree, self.nodes, self.error, self.change
 
     @staticmethod
     def _r2(fold: _Fold, error: Floats) -> Floats:
@@ -421,58 +433,65 @@ class _SharedTree:
         return 1
 
 
-def _find_ties(
-    group: _Group, nodes: _Nodes, tree: DecisionTreeRegressor, fold: _Fold
-) -> tuple[Flags, Floats, Floats]:
+def _find_ties(groups: list[_Group], trees: list[_SharedTree], fold: _Fold) -> None:
     """Find the nodes that may be split in more than one way, or may not be split.
 
     Nodes whose labels are all equal do not count: any split of them predicts the same.
 
-    Returns:
-        Whether each node is tied, and the lowest and highest label in it.
+    Args:
+        groups, trees: Of one criterion; their trees have many nodes in common.
     """
-    cells = fold.cells(group)
-    tied = np.zeros(len(nodes), dtype=bool)
-    lowest, highest = np.full(len(nodes), np.inf), np.full(len(nodes), -np.inf)
-    leaves = tree.tree_.apply(cells.features)
-    for node, row in _in_bands(nodes.levels(leaves)):
-        keep = nodes.large_enough[node]
-        if not keep.any():
-            continue
-        node, row = node[keep], row[keep]
-        np.minimum.at(lowest, node, cells.lowest[row])
-        np.maximum.at(highest, node, cells.highest[row])
-        found = find_equal_splits(
+    cells = fold.cells(groups[0])
+    leaves = [group.criterion["min_samples_leaf"] for group in groups]
+    marks = np.random.default_rng(0).integers(2**63, size=len(cells), dtype=np.uint64)
+    parts = []
+    for number, tree in enumerate(trees):
+        leaf = tree.tree.tree_.apply(cells.features)
+        # Nodes are numbered depth first, so the rows of each follow one another.
+        order = np.argsort(leaf, kind="stable")
+        first = np.searchsorted(leaf[order], np.arange(len(tree.nodes)))
+        seen = np.append(0, np.cumsum(cells.count[order]))
+        last = np.searchsorted(seen, seen[first] + tree.nodes.count)
+        running = np.cumsum(np.append(np.uint64(0), marks[order]))
+        offset = number * len(cells)
+        mark = running[last] - running[first]
+        parts.append((order, first + offset, last + offset, mark, tree.nodes.count))
+    order, first, last, mark, count = (np.concatenate(part) for part in zip(*parts))
+    # Nodes of the same rows are looked at once.
+    _, kept, which = np.unique(mark, return_index=True, return_inverse=True)
+    first, last, count = first[kept], last[kept], count[kept]
+
+    tied = np.zeros((len(trees), len(kept)), dtype=bool)
+    lowest, highest = np.full(len(kept), np.inf), np.full(len(kept), -np.inf)
+    large = np.flatnonzero(count >= 2 * min(leaves))
+    parts_in_one_go = np.cumsum((last - first)[large]) // PAIRS_IN_ONE_GO
+    for part in np.unique(parts_in_one_go):
+        chosen = large[parts_in_one_go == part]
+        node, place = expand(first[chosen], last[chosen])
+        row = order[place]
+        np.minimum.at(lowest, chosen[node], cells.lowest[row])
+        np.maximum.at(highest, chosen[node], cells.highest[row])
+        splits = find_splits(
             cells,
             node,
             row,
-            len(nodes),
-            **group.criterion,
+            len(chosen),
+            absolute=groups[0].criterion["absolute"],
+            min_samples_leaf=min(leaves),
             largest_label=fold.largest_label,
         )
-        splits = np.bincount(found.node, minlength=len(nodes))
-        here = np.zeros(len(nodes), dtype=bool)
-        here[node] = True
-        tied |= here & ((splits > 1) | ((splits == 1) & found.may_stop))
-    return tied & (lowest < highest), lowest, highest
+        for number, min_samples_leaf in enumerate(leaves):
+            equal, may_stop = splits.find_equal(min_samples_leaf)
+            ways = np.bincount(splits.node[equal], minlength=len(chosen))
+            tied[number, chosen] = (ways > 1) | ((ways == 1) & may_stop)
+    tied &= lowest < highest
 
-
-def _in_bands(
-    levels: Iterable[tuple[Integers, Integers]],
-) -> Iterator[tuple[Integers, Integers]]:
-    """Join levels until they hold PAIRS_IN_ONE_GO pairs."""
-    band: list[tuple[Integers, Integers]] = []
-    for level in levels:
-        if sum(len(node) for node, _ in [*band, level]) > PAIRS_IN_ONE_GO and band:
-            yield _join(band)
-            band = []
-        band.append(level)
-    yield _join(band)
-
-
-def _join(pairs: list[tuple[Integers, Integers]]) -> tuple[Integers, Integers]:
-    nodes, rows = zip(*pairs)
-    return np.concatenate(nodes), np.concatenate(rows)
+    start = 0
+    for number, (group, tree) in enumerate(zip(groups, trees)):
+        its = which[start : start + len(tree.nodes)]
+        start += len(tree.nodes)
+        ties = tied[number, its] & tree.nodes.large_enough
+        tree.heed_ties(group, fold, ties, lowest[its], highest[its])
 
 
 def _group_candidates(
@@ -567,8 +586,19 @@ class _Search:
             pairs = [(group, fold) for group in self.groups for fold in self.folds]
             trees = part.map(_SharedTree, pairs)
             part.fits = len(pairs)
-        step = len(self.folds)
-        self.trees = [trees[i : i + step] for i in range(0, len(trees), step)]
+            step = len(self.folds)
+            self.trees = [trees[i : i + step] for i in range(0, len(trees), step)]
+            kinds: dict[bool, list[int]] = {}
+            for g, group in enumerate(self.groups):
+                kinds.setdefault(group.criterion["absolute"], []).append(g)
+            part.map(
+                lambda kind, f: _find_ties(
+                    [self.groups[g] for g in kind],
+                    [self.trees[g][f] for g in kind],
+                    self.folds[f],
+                ),
+                [(kind, f) for kind in kinds.values() for f in range(step)],
+            )
         self.n_fits += part.fits
         self._gather()
 

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 __all__ = [
     "Cells",
     "EPSILON",
-    "EqualSplits",
-    "find_equal_splits",
+    "Splits",
+    "expand",
     "find_least_error",
+    "find_splits",
     "sum_squared_errors",
 ]
 
@@ -67,16 +68,20 @@ class Cells:
         return len(self.count)
 
 
-class EqualSplits(NamedTuple):
-    """The best splits of some nodes, all that are equally good.
+class Splits(NamedTuple):
+    """All splits of some nodes.
 
-    Attributes:
-        node: Which node each one splits.
+    Attributes, all but the last three with a value for each split:
+        node: Which node it splits.
         feature, threshold: Rows with features up to the threshold go left.
         first, middle, last: What goes left is sequence[first:middle], right
             sequence[middle:last].
-        sequence: Rows, as these refer to them.
-        may_stop: For each node, whether rounding may keep it from being split.
+        gain: By how much it lowers the node's error.
+        smaller: Training rows in the smaller child.
+        sequence: Rows, as `first`, `middle` and `last` refer to them.
+        negligible: For each node, whether its error is so small that rounding decides
+            if it is split.
+        unsure: For each node, what rounding can do to the difference of two gains.
     """
 
     node: Integers
@@ -85,8 +90,24 @@ class EqualSplits(NamedTuple):
     first: Integers
     middle: Integers
     last: Integers
+    gain: Floats
+    smaller: Integers
     sequence: Integers
-    may_stop: Flags
+    negligible: Flags
+    unsure: Floats
+
+    def find_equal(self, min_samples_leaf: int) -> tuple[Integers, Flags]:
+        """Find the splits that scikit-learn may choose.
+
+        Returns:
+            Their indices, and whether each node may not be split at all.
+        """
+        allowed = np.flatnonzero(self.smaller >= min_samples_leaf)
+        node, gain = self.node[allowed], self.gain[allowed]
+        best = np.full(len(self.unsure), -np.inf)
+        np.maximum.at(best, node, gain)
+        equal = allowed[gain >= (best - self.unsure)[node]]
+        return equal, self.negligible | (best <= self.unsure)
 
 
 class _Level(NamedTuple):
@@ -95,15 +116,17 @@ class _Level(NamedTuple):
     Attributes:
         size: Training rows in each.
         error: Squared error of its held-out rows if it is a leaf.
-        least: Least squared error if it is split and the splits are not known.
-        splits: Those that are followed; the children of split i are nodes children[i]
-            of the next level.
+        least: Least squared error if it is split and the splits are not followed.
+        splitting: Which node each split that is followed splits.
+        may_stop: Whether a node may be a leaf although it may be split.
+        children: Of shape (splits, 2): nodes of the next level.
     """
 
     size: Floats
     error: Floats
     least: Floats
-    splits: EqualSplits | None
+    splitting: Integers
+    may_stop: Flags
     children: Integers
 
 
@@ -115,7 +138,7 @@ def sum_squared_errors(
     return _sum_up(node, error, nodes)
 
 
-def find_equal_splits(
+def find_splits(
     cells: Cells,
     node: Integers,
     row: Integers,
@@ -124,8 +147,8 @@ def find_equal_splits(
     absolute: bool,
     min_samples_leaf: int,
     largest_label: float,
-) -> EqualSplits:
-    """Find the splits that are best within what rounding can do to scikit-learn's sums.
+) -> Splits:
+    """Find all splits of nodes, and what scikit-learn's rounding can do to their order.
 
     Args:
         cells: The training rows; for absolute errors not merged.
@@ -164,7 +187,7 @@ def find_equal_splits(
         chosen = np.flatnonzero(valid)
         first, middle, last = start[valid], chosen + 1, end[valid]
         if absolute:
-            heads = np.unique(start)
+            heads = np.flatnonzero(start == np.arange(len(start)))
             sums = _absolute_deviations(
                 whole[sequence],
                 position[sequence],
@@ -191,14 +214,13 @@ def find_equal_splits(
                 middle + offset,
                 last + offset,
                 gain,
+                np.minimum(count, rest)[chosen],
                 cell,
             )
         )
-    owner, feature_of, threshold, first, middle, last, gains, sequence = (
+    owner, features, thresholds, firsts, middles, lasts, gains, smaller, sequences = (
         np.concatenate(column) for column in zip(*parts)
     )
-    best = np.full(nodes, -np.inf)
-    np.maximum.at(best, owner, gains)
     # A sum of n numbers is off by at most n * epsilon / 2 times their sizes (Higham,
     # Accuracy and Stability of Numerical Algorithms, 4.2); two results of such sums
     # are compared. The second term is for the sums made here.
@@ -207,17 +229,19 @@ def find_equal_splits(
     else:
         unsure = 4 * EPSILON * counts * largest_label * size
         unsure += 8 * EPSILON * len(node) * largest_label * rounded
-    may_stop = (best <= unsure) | (error <= EPSILON * counts + unsure)
-    equal = gains >= best[owner] - unsure[owner]
-    return EqualSplits(
-        owner[equal],
-        feature_of[equal],
-        threshold[equal],
-        first[equal],
-        middle[equal],
-        last[equal],
-        sequence,
-        may_stop,
+    negligible = error <= EPSILON * counts + unsure
+    return Splits(
+        owner,
+        features,
+        thresholds,
+        firsts,
+        middles,
+        lasts,
+        gains,
+        smaller,
+        sequences,
+        negligible,
+        unsure,
     )
 
 
@@ -268,10 +292,14 @@ def find_least_error(
         divisible = (counts >= smallest) & (lowest < highest) & (depth < depths[-1])
         if len(node) > MOST_COPIES * (len(cells) + 100) or not divisible.any():
             least = np.where(divisible, anywhere, error)
-            levels.append(_Level(counts, error, least, None, np.empty((0, 2), int)))
+            none = np.empty(0, dtype=np.int64)
+            never = np.zeros(nodes, dtype=bool)
+            levels.append(
+                _Level(counts, error, least, none, never, none.reshape(-1, 2))
+            )
             break
         keep = divisible[node]
-        found = find_equal_splits(
+        found = find_splits(
             cells,
             node[keep],
             row[keep],
@@ -280,28 +308,29 @@ def find_least_error(
             min_samples_leaf=min_samples_leaf,
             largest_label=largest_label,
         )
+        equal, may_stop = found.find_equal(min_samples_leaf)
+        splitting = found.node[equal]
         # The held-out rows of the two children of each split.
-        start = np.searchsorted(test_node, found.node)
-        end = np.searchsorted(test_node, found.node, side="right")
-        split, place = _expand(start, end)
+        start = np.searchsorted(test_node, splitting)
+        end = np.searchsorted(test_node, splitting, side="right")
+        split, place = expand(start, end)
         candidate = test_row[place]
-        goes_left = (
-            test.features[candidate, found.feature[split]] <= found.threshold[split]
-        )
+        value_of = test.features[candidate, found.feature[equal][split]]
+        goes_left = value_of <= found.threshold[equal][split]
         test_child = 2 * split + ~goes_left
         # Children with the same rows are one child.
         running = np.cumsum(np.append(np.uint64(0), marks[found.sequence]))
-        mark = np.empty(2 * len(found.node), dtype=np.uint64)
-        mark[0::2] = running[found.middle] - running[found.first]
-        mark[1::2] = running[found.last] - running[found.middle]
+        bounds = np.stack([found.first, found.middle, found.last], axis=1)[equal]
+        mark = np.diff(running[bounds], axis=1).ravel()
         np.add.at(mark, test_child, test_marks[candidate])
         _, kept, child = np.unique(mark, return_index=True, return_inverse=True)
-        levels.append(_Level(counts, error, error, found, child.reshape(-1, 2)))
+        levels.append(
+            _Level(counts, error, error, splitting, may_stop, child.reshape(-1, 2))
+        )
 
         nodes = len(kept)
-        first = np.stack([found.first, found.middle], axis=1).ravel()[kept]
-        last = np.stack([found.middle, found.last], axis=1).ravel()[kept]
-        node, place = _expand(first, last)
+        first, last = bounds[:, :2].ravel()[kept], bounds[:, 1:].ravel()[kept]
+        node, place = expand(first, last)
         row = found.sequence[place]
         number = np.full(len(mark), -1)
         number[kept] = np.arange(nodes)
@@ -314,17 +343,15 @@ def find_least_error(
     bound = np.zeros((0, *shape))
     for depth, level in reversed([*enumerate(levels)]):
         error = np.broadcast_to(level.error[:, None, None], (len(level.error), *shape))
-        if level.splits is None:
-            split = np.broadcast_to(level.least[:, None, None], error.shape)
-        else:
+        divided = np.broadcast_to(level.least[:, None, None], error.shape).copy()
+        if len(level.splitting):
             either = bound[level.children[:, 0]] + bound[level.children[:, 1]]
-            split = np.full(error.shape, np.inf)
-            np.minimum.at(split, level.splits.node, either)
-            split[level.splits.may_stop] = np.minimum(split, error)[
-                level.splits.may_stop
-            ]
+            divided[:] = np.inf
+            np.minimum.at(divided, level.splitting, either)
+            leaf = level.may_stop
+            divided[leaf] = np.minimum(divided[leaf], error[leaf])
         looks = (depth < depths)[:, None] & (level.size[:, None, None] >= splits)
-        bound = np.where(looks & np.isfinite(split), split, error)
+        bound = np.where(looks & np.isfinite(divided), divided, error)
     least_error: Floats = bound[0]
     return least_error
 
@@ -347,7 +374,7 @@ def _sum_up(node: Integers, weights: Floats | Integers, nodes: int) -> Floats:
     return np.bincount(node, weights, minlength=nodes).astype(np.float64)
 
 
-def _expand(first: Integers, last: Integers) -> tuple[Integers, Integers]:
+def expand(first: Integers, last: Integers) -> tuple[Integers, Integers]:
     """List all elements of ranges: which range each is of, and its place."""
     size = last - first
     which = np.repeat(np.arange(len(size)), size)
