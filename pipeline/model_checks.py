@@ -1,5 +1,6 @@
 """What a model must satisfy before anyone sees it."""
 
+from math import inf, nextafter
 from typing import Any
 
 import numpy as np
@@ -69,10 +70,11 @@ def count_falls(model: Any, features: NDArray[np.float64]) -> int:
 
 
 def turning_points(model: Any, product: int) -> list[float]:
-    """Orders placed in each step of a tree, or on each knot of a projection."""
+    """Orders placed at both sides of each step of a tree or knot of a projection."""
     if isinstance(model, MonotoneTreeRegressor):
-        return model.curves_[product].orders_placed
-    if hasattr(model, "tree_"):
-        *bounds, last = read_step_function(model, product).upper_bounds
-        return [*bounds, np.nextafter(bounds[-1], np.inf)] if bounds else []
-    return []
+        turns = model.curves_[product].orders_placed
+    elif hasattr(model, "tree_"):
+        turns = read_step_function(model, product).upper_bounds[:-1]
+    else:
+        return []
+    return [nextafter(turn, side) for turn in turns for side in (-inf, turn, inf)]

@@ -27,6 +27,14 @@ def test_a_shifted_product_is_named() -> None:
     assert str(large[0]).startswith("SKU002 hours_to_dispatch: range 5")
 
 
+def test_a_shift_that_is_certain_but_small_is_no_large_drift() -> None:
+    many, shifted = make_week(100_000, seed=1), make_week(100_000, seed=2)
+    shifted["hours_to_dispatch"] += 0.5
+    drifts = measure_drift(many, shifted)
+    assert any(drift.p_value < 1e-6 for drift in drifts)
+    assert not any(drift.is_large for drift in drifts)
+
+
 def test_a_few_orders_in_the_wrong_unit_are_seen() -> None:
     week = make_week(rows=1000, seed=2)
     week.loc[:2, "hours_to_dispatch"] *= 60

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.model_checks import NEGATIVE, NOT_INCREASING, OUTLIER, find_model_faults
+from sklearn.tree import DecisionTreeRegressor
+
+from pipeline.model_checks import (
+    NEGATIVE,
+    NOT_INCREASING,
+    OUTLIER,
+    count_falls,
+    find_model_faults,
+)
+from pipeline.monotone_tree import MonotoneTreeRegressor
+from pipeline.piecewise_linear import PiecewiseLinear
 
 FEATURES = np.array([[orders, product] for orders in (0, 200) for product in range(5)])
 HOURS = np.linspace(1, 20, len(FEATURES))
@@ -45,3 +55,27 @@ def test_faults(
     faults: list[str],
 ) -> None:
     assert find_model_faults(Formula(hours), FEATURES, HOURS) == faults
+
+
+def grow_tree_with_one_fall() -> DecisionTreeRegressor:
+    """A tree that rises with orders, but for 120 to 130 orders of the last product."""
+    orders = np.tile(np.arange(0, 201, 10.0), 5)
+    product = np.repeat(np.arange(5.0), 21)
+    hours = np.where((product == 4) & (orders == 120), 18, orders / 10)
+    return DecisionTreeRegressor().fit(np.column_stack([orders, product]), hours)
+
+
+def test_a_fall_in_a_single_step_of_a_tree_is_found() -> None:
+    tree = grow_tree_with_one_fall()
+    assert count_falls(tree, FEATURES) == 1
+    assert find_model_faults(tree, FEATURES, HOURS) == [NOT_INCREASING]
+
+
+def test_a_fall_in_a_single_piece_of_a_curve_is_found() -> None:
+    tree = grow_tree_with_one_fall()
+    model = MonotoneTreeRegressor.from_fitted(tree, [[0, code] for code in range(5)])
+    rising = PiecewiseLinear([0, 200], [0, 20])
+    model.curves_ = dict.fromkeys(range(5), rising)
+    assert find_model_faults(model, FEATURES, HOURS) == []
+    model.curves_[4] = PiecewiseLinear([0, 120, 120.5, 200], [0, 12, 11.9, 20])
+    assert find_model_faults(model, FEATURES, HOURS) == [NOT_INCREASING]

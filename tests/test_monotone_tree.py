@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.base import clone
@@ -15,8 +15,9 @@ from sklearn.metrics import mean_absolute_error
 from sklearn.tree import DecisionTreeRegressor
 
 from pipeline.model_checks import count_falls
-from pipeline.monotone_tree import MonotoneTreeRegressor
+from pipeline.monotone_tree import MonotoneTreeRegressor, interpolate
 from pipeline.orders import PRODUCT_CODE_MAP
+from pipeline.piecewise_linear import PiecewiseLinear
 from pipeline.train_model import prepare_data, preprocess, train_model
 from sandbox.orders import HOURS_PER_ORDER, make_week
 
@@ -48,6 +49,26 @@ def test_estimates_never_fall_and_single_calls_equal_predict(
         hours = model.predict(np.column_stack([places, np.full(len(places), product)]))
         assert np.all(np.diff(hours) >= 0)
         assert hours.tolist() == [model.curves_[product](x) for x in places.tolist()]
+
+
+@given(
+    knots=st.lists(
+        st.tuples(st.floats(0, 1e6), st.floats(0, 1e3)), min_size=1, max_size=8
+    )
+)
+@example(knots=[(113.0, 0.12), (118.0, 0.95)])  # the last piece ends below its knot
+@example(knots=[(1.0, 1.16), (14.0, 3.18), (20.0, 3.18)])  # a piece ends above it
+def test_no_rounding_makes_an_estimate_fall_or_differ(
+    knots: list[tuple[float, float]],
+) -> None:
+    orders = sorted({place for place, _ in knots})
+    assume(np.all(np.diff(orders) > 1e-9))
+    curve = PiecewiseLinear(orders, sorted(hours for _, hours in knots)[: len(orders)])
+    near = [math.nextafter(place, side) for place in orders for side in (0, math.inf)]
+    places = np.sort([*orders, *near, *(0.7 * place for place in orders)])
+    hours = interpolate(curve, places)
+    assert hours.tolist() == [curve(place) for place in places.tolist()]
+    assert np.all(np.diff(hours) >= 0)
 
 
 def test_the_projection_is_isotonic_regression_of_the_tree() -> None:

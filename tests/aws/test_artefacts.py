@@ -115,13 +115,17 @@ def test_equal_timestamps_fall_back_to_the_time_of_modification(
     s3: S3Client, bucket: str
 ) -> None:
     put(s3, bucket, "b_2021-07-03.csv")
-    first = s3.head_object(Bucket=bucket, Key="b_2021-07-03.csv")["LastModified"]
-    while True:  # S3 keeps seconds
-        put(s3, bucket, "a_2021-07-03.csv")
-        second = s3.head_object(Bucket=bucket, Key="a_2021-07-03.csv")["LastModified"]
-        if second > first:
-            break
-    assert aws.find_latest_artefact_on_s3("csv", bucket).key == "a_2021-07-03.csv"
+    for newer, older in [("a_2021-07-03.csv", "b"), ("b_2021-07-03.csv", "a")]:
+        put_later_than(s3, bucket, newer, f"{older}_2021-07-03.csv")
+        assert aws.find_latest_artefact_on_s3("csv", bucket).key == newer
+
+
+def put_later_than(s3: S3Client, bucket: str, key: str, other: str) -> None:
+    """Put an object until S3, which keeps seconds, has it as the later one."""
+    first = s3.head_object(Bucket=bucket, Key=other)["LastModified"]
+    put(s3, bucket, key)
+    while s3.head_object(Bucket=bucket, Key=key)["LastModified"] <= first:
+        put(s3, bucket, key)
 
 
 def test_nothing_found_names_the_place_and_the_remedy(bucket: str) -> None:
