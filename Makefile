@@ -7,6 +7,9 @@ LOCKS = requirements_pipe.txt requirements_cicd.txt
 COMPILE = .venv/bin/uv pip compile --universal --python-version 3.11 \
 	--fork-strategy fewest --generate-hashes --no-header --quiet
 
+# Uv trusts what the machine trusts, as pip does: some networks have certificates of their own.
+export UV_SYSTEM_CERTS = true
+
 .PHONY: help run test lock
 
 help:  ## Explain each target in a line.
