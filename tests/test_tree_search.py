@@ -152,6 +152,10 @@ def test_takes_a_list_of_grids_and_parameters_it_cannot_share() -> None:
 
     assert ours.best_index_ == theirs.best_index_
     assert ours.best_score_ == pytest.approx(theirs.best_score_, abs=1e-12)
+    separate = slice(2, None)
+    assert ours.cv_results_["mean_test_score"][separate] == pytest.approx(
+        theirs.cv_results_["mean_test_score"][separate], abs=1e-12
+    )
     for name, column in theirs.cv_results_.items():
         if name.startswith("param_"):
             assert ours.cv_results_[name].dtype == column.dtype
@@ -206,6 +210,7 @@ def test_without_refit_there_is_no_model() -> None:
         ({"scoring": "neg_mean_squared_error"}, "scoring='neg_mean_squared_error'"),
         ({"param_grid": {"depth": [2]}}, "'depth' in param_grid is no parameter"),
         ({"param_grid": {"max_depth": [2, 0]}}, "'max_depth' parameter"),
+        ({"param_grid": SMALL_GRID | {"min_samples_split": [1, 4]}}, "'min_samples_sp"),
         ({"param_grid": [{"min_samples_leaf": [0]}]}, "'min_samples_leaf' parameter"),
     ],
 )
