@@ -1,0 +1,118 @@
+"""Reporting a failed deployment: the stage as a process, with and without a webhook."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LINE = "Deployment of time-to-dispatch failed: job train-model failed"
+
+
+def report(**environment: str) -> list[str]:
+    """Run the stage as Bodywork does; returns its log, of which it must not fail."""
+    process = subprocess.run(
+        [sys.executable, "report_failure.py"],
+        cwd=ROOT / "pipeline",
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "EXCEPTION_MESSAGE": "job train-model failed",
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0
+    assert process.stderr == ""
+    return process.stdout.splitlines()
+
+
+class Webhook(HTTPServer):
+    """Answers every POST with a status, and keeps what was posted."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), WebhookHandler)
+        self.status = 200
+        self.posted: list[tuple[str, str | None, bytes]] = []
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/secret"
+
+
+class WebhookHandler(BaseHTTPRequestHandler):
+    server: Webhook
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.posted.append((self.path, self.headers["Content-Type"], body))
+        self.send_response(self.server.status)
+        self.end_headers()
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Keep quiet."""
+
+
+@pytest.fixture
+def webhook() -> Iterator[Webhook]:
+    with Webhook() as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.mark.parametrize("url", ["", " "], ids=["no webhook", "blank webhook"])
+def test_without_a_webhook_the_failure_is_logged(url: str) -> None:
+    (line,) = report(ALERT_WEBHOOK_URL=url)
+    assert " - ERROR - " in line and line.endswith(f" - {LINE}")
+
+
+def test_without_a_reason_it_says_so() -> None:
+    (line,) = report(EXCEPTION_MESSAGE="")
+    assert "ERROR" in line and line.endswith("Bodywork gave no reason.")
+
+
+def test_the_webhook_gets_the_line_that_is_logged(webhook: Webhook) -> None:
+    error, told = report(ALERT_WEBHOOK_URL=f"{webhook.address}\n")
+    assert error.endswith(LINE)
+    assert " - INFO - " in told and told.endswith("Told the webhook.")
+    ((path, content_type, body),) = webhook.posted
+    assert (path, content_type) == ("/secret", "application/json")
+    assert json.loads(body) == {"text": LINE}
+
+
+def test_a_webhook_that_refuses_is_told_in_the_log(webhook: Webhook) -> None:
+    webhook.status = 410
+    error, warning = report(ALERT_WEBHOOK_URL=webhook.address)
+    assert error.endswith(LINE)
+    assert " - WARNING - " in warning and "(HTTP Error 410: Gone)" in warning
+    assert "secret" not in warning
+
+
+@pytest.mark.parametrize(
+    "url, reason",
+    [
+        ("http://127.0.0.1:{closed}/secret", "Connection refused"),
+        ("http://127.0.0.1:port/secret", "InvalidURL"),
+        ("https://[::1/secret", "ValueError"),
+        ("hooks.example.com/secret", "is not like https://HOST/PATH"),
+        ("file:///secret", "is not like https://HOST/PATH"),
+    ],
+)
+def test_an_unreachable_webhook_is_a_warning_that_keeps_its_secret(
+    url: str, reason: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        closed = unused.getsockname()[1]
+    error, warning = report(ALERT_WEBHOOK_URL=url.format(closed=closed))
+    assert error.endswith(LINE)
+    assert " - WARNING - " in warning and reason in warning
+    assert "ALERT_WEBHOOK_URL" in warning and "secret" not in warning
