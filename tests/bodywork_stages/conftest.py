@@ -1,0 +1,87 @@
+"""The runtime image, the code as a release, and the world around a pod."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import boto3
+import pytest
+
+from deploy.image import ROOT
+from sandbox.orders import deliver_week, make_week
+from sandbox.s3_server import make_bucket
+from tests.bodywork_stages.runtime_image import RuntimeImage
+
+BUCKET = "time-to-dispatch"
+RELEASE = "release-2021-07-02-abc1234"
+AUTHOR = ["-c", "user.name=Test", "-c", "user.email=test@example.com"]
+
+
+def git(repository: Path, *arguments: str) -> None:
+    subprocess.run(["git", *AUTHOR, *arguments], cwd=repository, check=True)
+
+
+@pytest.fixture(scope="session")
+def tini(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program tini, this machine's or else out of its package."""
+    installed = shutil.which("tini")
+    if installed is not None:
+        return Path(installed)
+    directory = tmp_path_factory.mktemp("tini")
+    process = subprocess.run(
+        "apt-get download tini && dpkg --extract tini_*.deb .",
+        shell=True,
+        cwd=directory,
+        capture_output=True,
+        text=True,
+    )
+    if process.returncode:
+        pytest.fail(f"Install tini, without which no pod runs: {process.stderr}")
+    return directory / "usr" / "bin" / "tini"
+
+
+@pytest.fixture(scope="session")
+def image(tini: Path, tmp_path_factory: pytest.TempPathFactory) -> RuntimeImage:
+    return RuntimeImage(tmp_path_factory.mktemp("image"), tini)
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository whose one commit is the working tree, tagged as a release.
+
+    The working tree, and not HEAD, so that what is tested is what was just written.
+    Files that git ignores stay out, as they would of any commit.
+    """
+    repository = tmp_path_factory.mktemp("repository")
+    listed = subprocess.check_output(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        text=True,
+    )
+    for name in listed.split("\0"):
+        if name and (ROOT / name).exists():
+            (repository / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, repository / name)
+    git(repository, "init", "--quiet", "--initial-branch", "master")
+    release(repository, RELEASE)
+    return repository
+
+
+def release(repository: Path, tag: str) -> None:
+    git(repository, "add", "--all", "--force")
+    git(repository, "commit", "--quiet", "--allow-empty", "--message", tag)
+    git(repository, "tag", tag)
+
+
+@pytest.fixture
+def bucket(s3_environment: dict[str, str]) -> Iterator[str]:
+    """The bucket that bodywork.yaml names, with last Friday's delivery."""
+    make_bucket(BUCKET)
+    last_week = datetime.now(UTC) - timedelta(days=7)
+    deliver_week(make_week(rows=1000, seed=1), last_week, BUCKET, "datasets")
+    yield BUCKET
+    left = boto3.resource("s3").Bucket(BUCKET)
+    left.object_versions.delete()
+    left.delete()

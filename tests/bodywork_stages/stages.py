@@ -1,0 +1,202 @@
+"""Each stage as its pod runs it: by the real Bodywork, from a clone of a release."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2 as httpx
+import pytest
+
+from pipeline import aws
+from tests.bodywork_stages.conftest import RELEASE, release
+from tests.bodywork_stages.runtime_image import RuntimeImage
+
+ENDPOINT = "/api/v0.1/time_to_dispatch"
+ORDER = {"product_code": "SKU001", "orders_placed": 112}
+# Bodywork itself ends a stage that takes longer.
+TIMEOUT_SECONDS = 60
+
+
+class Pod:
+    """Where stages run: the image, an empty directory and what a pod's environment has.
+
+    Attributes:
+        environment: Without anything of the environment that the tests run in.
+    """
+
+    def __init__(
+        self, image: RuntimeImage, repository: Path, directory: Path, **secrets: str
+    ) -> None:
+        self.repository = repository
+        self.directory = directory
+        self.environment = {"PATH": image.path, "HOME": str(directory), **secrets}
+
+    def start(self, stage: str, branch: str = RELEASE) -> subprocess.Popen[str]:
+        """Start a stage with the command that Bodywork gives to a pod."""
+        url = f"file://{self.repository}"
+        return subprocess.Popen(
+            ["bodywork", "stage", url, stage, f"--branch={branch}", f"{TIMEOUT_SECONDS}"],
+            cwd=self.directory,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, stage: str, branch: str = RELEASE) -> tuple[int, str]:
+        """Run a stage to its end; returns the exit code and the log."""
+        process = self.start(stage, branch)
+        log, _ = process.communicate(timeout=2 * TIMEOUT_SECONDS)
+        return process.returncode, log
+
+
+@pytest.fixture
+def new_pod(
+    image: RuntimeImage,
+    repository: Path,
+    s3_environment: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[], Pod]:
+    return lambda: Pod(
+        image,
+        repository,
+        tmp_path_factory.mktemp("pod"),
+        HOST="127.0.0.1",
+        PORT="0",
+        **s3_environment,
+    )
+
+
+@contextmanager
+def serving(pod: Pod) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run the service for the time of a with block; yields it and its address."""
+    process = pod.start("serve_model")
+    assert process.stdout is not None
+    log = ""
+    try:
+        for line in process.stdout:
+            log += line
+            if found := re.search(r"Answering on (http://\S+),", line):
+                break
+        else:
+            pytest.fail(log)
+        assert httpx.get(f"{found[1]}/readyz").json()["status"] == "ready"
+        yield process, found[1]
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+def test_bodywork_yaml_is_valid(image: RuntimeImage, repository: Path) -> None:
+    process = subprocess.run(
+        ["bodywork", "validate", "--check-files"],
+        cwd=repository,
+        env={"PATH": image.path},
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stdout
+    assert "bodywork.yaml is a valid Bodywork config file" in process.stdout
+
+
+def test_training_persists_what_serving_answers_with(
+    bucket: str, new_pod: Callable[[], Pod]
+) -> None:
+    exit_code, log = new_pod().run("train_model")
+    assert exit_code == 0, log
+    model = aws.get_latest_pkl_model_from_s3(bucket, "models")
+    assert f"|train_dataset_key:{model.train_dataset_key}|" in str(model)
+    with serving(new_pod()) as (process, address):
+        answer = httpx.post(address + ENDPOINT, json=ORDER)
+    assert answer.json() == {
+        "est_hours_to_dispatch": model.model.predict([[112, 0]])[0],
+        "model_version": str(model),
+    }
+    assert process.returncode == 0
+
+
+def test_sigterm_answers_what_is_in_flight_before_the_pod_ends(
+    bucket: str, new_pod: Callable[[], Pod]
+) -> None:
+    """The kernel ends a container with its process 1, so that must be the last."""
+    assert new_pod().run("train_model")[0] == 0
+    with serving(new_pod()) as (process, address):
+        body = json.dumps(ORDER).encode()
+        host, port = address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(
+                f"POST {ENDPOINT} HTTP/1.1\r\nHost: {host}\r\n"
+                f"Content-Length: {len(body)}\r\n"
+                "Content-Type: application/json\r\n\r\n".encode()
+                + body[:10]
+            )
+            assert httpx.get(f"{address}/livez").is_success
+            os.kill(process.pid, signal.SIGTERM)
+            wait_until_refused(host, int(port))
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(timeout=1)
+            connection.sendall(body[10:])
+            answer = connection.makefile("rb").read()
+        assert answer.startswith(b"HTTP/1.1 200 OK")
+        assert b"est_hours_to_dispatch" in answer
+        assert process.wait(timeout=10) == 0
+
+
+def wait_until_refused(host: str, port: int) -> None:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection((host, port)).close()
+        except (ConnectionRefusedError, ConnectionResetError):
+            return
+        time.sleep(0.01)
+    pytest.fail("SIGTERM did not reach the stage")
+
+
+def test_a_model_below_the_error_threshold_fails_the_stage(
+    bucket: str, repository: Path, new_pod: Callable[[], Pod]
+) -> None:
+    configuration = repository / "bodywork.yaml"
+    released = configuration.read_text()
+    args = 'args: ["time-to-dispatch", "0.8", "0.9"]'
+    assert args in released
+    configuration.write_text(released.replace(args, args.replace("0.8", "0.9999")))
+    release(repository, "too-strict")
+    configuration.write_text(released)
+
+    exit_code, log = new_pod().run("train_model", branch="too-strict")
+    assert exit_code == 1
+    assert "is below deployment threshold 0.9999" in log
+    assert aws.list_artefacts_on_s3("pkl", bucket, "models") == []
+
+
+def test_without_a_model_the_service_does_not_start(
+    bucket: str, new_pod: Callable[[], Pod]
+) -> None:
+    exit_code, log = new_pod().run("serve_model")
+    assert exit_code == 1
+    assert f"found in s3://{bucket}/models/" in log
+
+
+def test_a_release_that_does_not_exist_fails_the_stage(
+    new_pod: Callable[[], Pod],
+) -> None:
+    exit_code, log = new_pod().run("train_model", branch="release-unknown")
+    assert exit_code == 1
+    assert "release-unknown not found" in log
+
+
+def test_a_failure_is_reported(new_pod: Callable[[], Pod]) -> None:
+    pod = new_pod()
+    pod.environment["EXCEPTION_MESSAGE"] = "job train-model failed"
+    pod.environment["ALERT_WEBHOOK_URL"] = ""
+    exit_code, log = pod.run("report_failure")
+    assert exit_code == 0, log
+    assert re.search(" - ERROR - .* failed: job train-model failed\n", log)
