@@ -40,9 +40,9 @@ class Pod:
 
     def start(self, stage: str, branch: str = RELEASE) -> subprocess.Popen[str]:
         """Start a stage with the command that Bodywork gives to a pod."""
-        url = f"file://{self.repository}"
+        command = f"bodywork stage file://{self.repository} {stage} --branch={branch}"
         return subprocess.Popen(
-            ["bodywork", "stage", url, stage, f"--branch={branch}", f"{TIMEOUT_SECONDS}"],
+            [*command.split(), str(TIMEOUT_SECONDS)],
             cwd=self.directory,
             env=self.environment,
             stdout=subprocess.PIPE,

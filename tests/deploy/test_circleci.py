@@ -1,0 +1,140 @@
+"""CircleCI's configuration: valid, pinned, and of commands that the repository has."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from configparser import ConfigParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+CONFIGURATION = ROOT / ".circleci" / "config.yml"
+# Of the images: CircleCI's own and what the orbs install.
+PROGRAMS = {"aws", "docker", "sudo"}
+
+
+@pytest.fixture(scope="module")
+def configuration() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load(CONFIGURATION.read_text())
+    return loaded
+
+
+def jobs_of(workflow: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each job of a workflow, a matrix as its single jobs, with its parameters."""
+    for entry in workflow["jobs"]:
+        ((job, settings),) = entry.items()
+        for environment in (
+            settings.get("matrix", {}).get("parameters", {}).get("environment")
+            or [settings.get("environment")]
+        ):
+            yield job, {**settings, "environment": environment}
+
+
+def commands(configuration: dict[str, Any]) -> list[str]:
+    steps = [step for job in configuration["jobs"].values() for step in job["steps"]]
+    runs = [step["run"] for step in steps if isinstance(step, dict) and "run" in step]
+    return [run if isinstance(run, str) else run["command"] for run in runs]
+
+
+def test_it_is_valid_by_the_schema_of_circleci() -> None:
+    process = subprocess.run(
+        [sys.executable, "-m", "check_jsonschema", "--builtin-schema"]
+        + ["vendor.circle-ci", str(CONFIGURATION)],
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stdout + process.stderr
+
+
+def test_every_branch_but_master_is_tested_after_the_static_analysis(
+    configuration: dict[str, Any],
+) -> None:
+    tox = ConfigParser()
+    tox.read(ROOT / "tox.ini")
+    environments = set(tox["tox"]["env_list"].split(", "))
+    tested = set()
+    for job, settings in jobs_of(configuration["workflows"]["test"]):
+        assert settings["filters"] == {"branches": {"ignore": "master"}}
+        if job == "tests":
+            assert settings["requires"] == ["static_analysis"]
+            tested.add(settings["environment"])
+        else:
+            assert job == "static_analysis"
+            assert "run -e static" in commands(configuration)[1]
+    assert tested == environments - {"static"}
+
+
+def test_only_master_is_released_and_the_image_comes_first(
+    configuration: dict[str, Any],
+) -> None:
+    (image, image_settings), (deploy, deploy_settings) = jobs_of(
+        configuration["workflows"]["release"]
+    )
+    assert (image, deploy) == ("image", "deploy")
+    for settings in (image_settings, deploy_settings):
+        assert settings["filters"] == {"branches": {"only": "master"}}
+        assert settings["context"]
+    assert deploy_settings["requires"] == ["image"]
+    assert set(configuration["workflows"]) == {"test", "release"}
+
+
+def test_images_and_orbs_are_pinned(configuration: dict[str, Any]) -> None:
+    for orb in configuration["orbs"].values():
+        assert re.fullmatch(r"[\w-]+/[\w-]+@\d+\.\d+\.\d+", orb)
+    versions = re.findall(r"version: \[?(\d[^]\s]*)", CONFIGURATION.read_text())
+    assert versions.pop(0) == "2.1"
+    assert all(re.fullmatch(r"3\.1[1-3]\.\d+", version) for version in versions)
+    for executor in configuration["executors"].values():
+        for docker in executor["docker"]:
+            assert docker["image"] == "cimg/python:<< parameters.version >>"
+    assert "executor" in str(configuration["jobs"]) and "docker:" not in str(
+        configuration["jobs"]
+    )
+
+
+def test_each_python_is_that_of_its_environment(configuration: dict[str, Any]) -> None:
+    for job, settings in jobs_of(configuration["workflows"]["test"]):
+        if job == "tests" and settings["environment"].startswith("py3"):
+            version = settings.get("version") or (
+                settings["matrix"]["parameters"]["version"][0]
+            )
+            minor = settings["environment"].removeprefix("py3")
+            assert version.startswith(f"3.{minor}.")
+
+
+def test_each_command_is_one_that_the_repository_has(
+    configuration: dict[str, Any],
+) -> None:
+    for command in commands(configuration):
+        subprocess.run(["sh", "-n", "-c", command], check=True)
+        for target in re.findall(r"^make (\S+)", command):
+            subprocess.run(
+                ["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True
+            )
+        for module in re.findall(r"python -m ([\w.]+)", command):
+            assert importlib.util.find_spec(module) is not None, module
+        for path in re.findall(r"\bdeploy/[\w./-]+", command):
+            assert (ROOT / path).is_file(), path
+        program = re.match(r"(?:echo .*?\|\s*)?([\w./-]+)", command)
+        assert program is not None
+        assert (
+            program[1] in PROGRAMS | {"make", "image", "export"}
+            or program[1].startswith(".venv/bin/")
+        ), command
+
+
+def test_no_account_is_named() -> None:
+    """They come from the contexts."""
+    assert not re.search(r"\b\d{12}\b|AKIA|arn:aws", CONFIGURATION.read_text())
+
+
+def test_bodywork_is_installed_as_in_the_image(configuration: dict[str, Any]) -> None:
+    install = next(run for run in commands(configuration) if "pip sync" in run)
+    dockerfile = (ROOT / "deploy" / "Dockerfile").read_text()
+    for option in ("http_proxy=http://127.0.0.1:9", "--require-hashes"):
+        assert option in install and option in dockerfile
