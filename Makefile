@@ -10,7 +10,7 @@ COMPILE = .venv/bin/uv pip compile --universal --python-version 3.11 \
 # Uv trusts what the machine trusts, as pip does: some networks have certificates of their own.
 export UV_SYSTEM_CERTS = true
 
-.PHONY: help run test lock
+.PHONY: help run test bench lock
 
 help:  ## Explain each target in a line.
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile
@@ -25,6 +25,9 @@ test: $(INSTALLED)  ## Run all tests and the static analysis on each Python foun
 		export PYENV_VERSION=$${versions:-system}; \
 	fi; \
 	UV_PYTHON_DOWNLOADS=never exec $(PYTHON) -m tox
+
+bench: $(INSTALLED)  ## Measure everything against its baseline, into benchmarks/results; 10 minutes.
+	@UV_PYTHON_DOWNLOADS=never exec $(PYTHON) -m tox -e bench
 
 lock: $(INSTALLED)  ## Remake the locks from the .in files; delete a lock first to renew its pins.
 	$(COMPILE) requirements_pipe.in -o requirements_pipe.txt

@@ -70,7 +70,8 @@ def largest_float_not_above(threshold: float) -> float:
     import numpy as np
 
     below = np.float32(threshold)
-    if below > threshold:
+    # As a Python float, since numpy would round the threshold to compare it.
+    if float(below) > threshold:
         below = np.nextafter(below, np.float32(-inf))
     above = np.nextafter(below, np.float32(inf))
     middle = (float(below) + float(above)) / 2

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from threading import Event
 from typing import Final
 
+from pipeline.aws.client import s3_client
 from sandbox.processes import run_process
 
 HOST = "127.0.0.1"
@@ -58,6 +59,7 @@ def replace_aws_settings(settings: Mapping[str, str]) -> None:
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ.update(settings)
+    s3_client.cache_clear()
 
 
 def make_bucket(name: str) -> None:
