@@ -84,10 +84,11 @@ def make_page(rows: list[Row]) -> str:
         f"{describe_processor()}, {platform.system()}, Python "
         f"{platform.python_version()}, {versions}.\n\n"
         f"{lines}\n\n"
-        "Ours and the baseline ran in turn on the same machine; the ratios hold where\n"
-        "the seconds do not. The baselines: GridSearchCV on one core; the service\n"
-        "written in the obvious way (`baseline_service.py`), on one core as ours, with\n"
-        "the load generator on another; a paginated listing that looks at no name.\n\n"
+        "Ours and the baseline ran in turn on the same machine; the ratios hold\n"
+        "where the seconds do not. The baselines: GridSearchCV on one core; the\n"
+        "service written in the obvious way (`baseline_service.py`), on one core as\n"
+        "ours, with the load generator on another; a paginated listing that looks at\n"
+        "no name.\n\n"
         "![How many times better than the baseline](results.png)\n"
     )
 
