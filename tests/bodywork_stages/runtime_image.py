@@ -38,10 +38,11 @@ class RuntimeImage:
         """
         self.root = root
         self.directory = root
-        self.path = f"{root}/usr/bin:{tini.parent}:{os.environ['PATH']}"
         self.variables: dict[str, str] = {}
-        base_python = Path(sys.base_prefix, "bin", "python3")
-        self._run(f"{base_python} -m venv {root}/usr")
+        # Pip installs into a copy; uv passes copies over and takes Python itself.
+        python = Path(sys.base_prefix, "bin")
+        self.path = f"{root}/usr/bin:{python}:{tini.parent}:{os.environ['PATH']}"
+        self._run(f"{python}/python3 -m venv {root}/usr")
         stages = iter(read_instructions((ROOT / DOCKERFILE).read_text()))
         next(stages)
         for instruction, argument in stages:
