@@ -91,6 +91,11 @@ def measure(rows: int, seed: int = SEED) -> Measurement:
     )
 
 
+def warm_up() -> None:
+    """Search once: the first search pays for imports that are done on first use."""
+    DecisionTreeSearchCV({"random_state": [0]}).fit(np.eye(20), np.arange(20.0))
+
+
 def describe(measurement: Measurement, last: Measurement | None = None) -> str:
     """Put a measurement into a line; with the exponent since the last, smaller one."""
     parts = [
@@ -115,8 +120,7 @@ def describe(measurement: Measurement, last: Measurement | None = None) -> str:
 def main() -> None:
     parser = ArgumentParser(description="Measure the search against GridSearchCV.")
     parser.add_argument("--rows", type=int, nargs="+", default=[ROWS])
-    # The first search pays for imports that are done on first use.
-    DecisionTreeSearchCV({"random_state": [0]}).fit(np.eye(20), np.arange(20.0))
+    warm_up()
     last = None
     for rows in parser.parse_args().rows:
         measurement = measure(rows)
