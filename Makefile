@@ -34,6 +34,12 @@ lock: $(INSTALLED)  ## Remake the locks from the .in files; delete a lock first 
 	$(COMPILE) -c requirements_pipe.txt requirements_cicd.in -o requirements_cicd.txt
 	$(COMPILE) -c requirements_pipe.txt -c requirements_cicd.txt \
 		notebooks/requirements_nb.in -o notebooks/requirements_nb.txt
+	$(COMPILE) -c requirements_cicd.txt deploy/uv.in -o deploy/uv.txt
+	$(COMPILE) deploy/bodywork/build_constraints.in -o deploy/bodywork/build_constraints.txt
+	$(COMPILE) --override deploy/bodywork/overrides.txt \
+		--build-constraint deploy/bodywork/build_constraints.txt \
+		deploy/bodywork/requirements.in -o deploy/bodywork/requirements.txt
+	$(PYTHON) -m deploy.image --write
 
 # Pip installs uv, from its one pin among the locks, and uv the rest in a tenth of the time.
 $(INSTALLED): $(LOCKS) $(PYTHON)
