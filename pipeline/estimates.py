@@ -73,6 +73,10 @@ class Readiness(BaseModel):
 
     status: Literal["ready"] = "ready"
     model_version: Annotated[str, Field(description="Which model is in service.")]
+    refused: Annotated[
+        list[str],
+        Field(description="Newer models that were not taken, and why; normally empty."),
+    ]
 
 
 class Liveness(BaseModel):

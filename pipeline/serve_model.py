@@ -11,7 +11,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from os import environ
 
 import uvicorn
@@ -56,8 +56,10 @@ def main(s3_bucket: str) -> None:
         ValueError: PORT is no port.
     """
     log.info("Starting serve-model stage.")
-    model = aws.get_latest_pkl_model_from_s3(s3_bucket, MODELS_FOLDER)
-    app = create_app(model)
+    model, refusals = aws.get_newest_good_model_from_s3(
+        s3_bucket, MODELS_FOLDER, check=read_estimators
+    )
+    app = create_app(model, refusals)
     log.info(f"Loaded model {model}")
     listener = open_port(
         environ.get("HOST", DEFAULT_HOST), environ.get("PORT", DEFAULT_PORT)
@@ -66,8 +68,11 @@ def main(s3_bucket: str) -> None:
     log.info("Stopped: the requests in flight are answered.")
 
 
-def create_app(model: aws.Model) -> FastAPI:
+def create_app(model: aws.Model, refusals: Sequence[str] = ()) -> FastAPI:
     """Build the application that answers with a model.
+
+    Args:
+        refusals: Why newer models were not taken; told by /readyz.
 
     Raises:
         RuntimeError: The model does not estimate every product.
@@ -112,7 +117,7 @@ def create_app(model: aws.Model) -> FastAPI:
     @app.get("/readyz", summary="Can it answer estimates?", tags=["operation"])
     async def readyz() -> Readiness:
         """Answers from the moment that a model is loaded, and names it."""
-        return Readiness(model_version=model_version)
+        return Readiness(model_version=model_version, refused=list(refusals))
 
     return app
 
@@ -190,12 +195,14 @@ def serve(app: FastAPI, listener: socket.socket) -> None:
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_SECONDS,
     )
-    # Uvicorn raises the signal that ended it once more: to have exited 0 is the rule.
-    signal.signal(signal.SIGTERM, lambda *_: None)
-    signal.signal(signal.SIGINT, lambda *_: None)
+    server = uvicorn.Server(config)
+    # For a signal that comes before uvicorn has its own handlers, and for the one that
+    # it raises once more when it has ended: the exit code is to be 0.
+    signal.signal(signal.SIGTERM, server.handle_exit)
+    signal.signal(signal.SIGINT, server.handle_exit)
     host, port = listener.getsockname()[:2]
     log.info(f"Answering on http://{host}:{port}, documentation on /docs.")
-    uvicorn.Server(config).run(sockets=[listener])
+    server.run(sockets=[listener])
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Objects are only ever added; the newest timestamp wins; going back means adding 
 """
 
 from pipeline.aws.artefacts import (
+    S3Object,
     S3TimestampedArtefact,
     find_latest_artefact_on_s3,
     get_object_from_s3,
@@ -19,19 +20,29 @@ from pipeline.aws.datasets import (
     put_csv_dataset_to_s3,
     put_parquet_dataset_to_s3,
 )
-from pipeline.aws.models import Model, get_latest_pkl_model_from_s3
+from pipeline.aws.models import (
+    Model,
+    add_model_to_s3,
+    get_latest_pkl_model_from_s3,
+    get_newest_good_model_from_s3,
+    load_model,
+)
 
 __all__ = [
     "Dataset",
     "Model",
+    "S3Object",
     "S3TimestampedArtefact",
+    "add_model_to_s3",
     "find_latest_artefact_on_s3",
     "get_csv_dataset_from_s3",
     "get_latest_csv_dataset_from_s3",
     "get_latest_parquet_dataset_from_s3",
     "get_latest_pkl_model_from_s3",
+    "get_newest_good_model_from_s3",
     "get_object_from_s3",
     "list_artefacts_on_s3",
+    "load_model",
     "make_timestamped_filename",
     "put_csv_dataset_to_s3",
     "put_object_to_s3",

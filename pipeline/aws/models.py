@@ -1,6 +1,7 @@
 """A trained model, and where it came from."""
 
-import pickle
+import logging
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from importlib.metadata import version
@@ -9,14 +10,20 @@ from typing import Any
 
 from pipeline.aws.artefacts import (
     S3Object,
+    find_latest_artefact_on_s3,
     get_latest_object_from_s3,
+    get_object_from_s3,
+    list_artefacts_on_s3,
     make_timestamped_filename,
     put_object_to_s3,
 )
 from pipeline.aws.datasets import Dataset
+from pipeline.aws.pickling import pickle_model, unpickle_model
+from pipeline.aws.signing import find_forgery, sign
 
-PICKLE_PROTOCOL = 5
 PUT_ATTEMPTS = 60
+
+log = logging.getLogger("pipeline")
 
 
 class Model:
@@ -48,7 +55,7 @@ class Model:
             RuntimeError: The estimator cannot be pickled.
         """
         try:
-            self._model_pickle = pickle.dumps(model, protocol=PICKLE_PROTOCOL)
+            self._model_pickle = pickle_model(model)
         except Exception as error:
             raise RuntimeError(f"Could not pickle model {name}: {error}.") from error
         self._name = name
@@ -66,7 +73,7 @@ class Model:
     def model(self) -> Any:
         """The trained estimator."""
         if self._model is None:
-            self._model = unpickle(self._model_pickle)
+            self._model = unpickle_model(self._model_pickle)
         return self._model
 
     @property
@@ -95,7 +102,8 @@ class Model:
         return "\n".join(f"{key}: {value}" for key, value in self._identity().items())
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: val for key, val in self.__dict__.items() if key != "_model"}
+        state = {key: val for key, val in self.__dict__.items() if key != "_model"}
+        return state | {"_creation_time": self._creation_time.isoformat()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         installed = version("scikit-learn")
@@ -104,7 +112,10 @@ class Model:
                 f"it was made with scikit-learn {state['_scikit_learn_version']} and "
                 f"{installed} is installed"
             )
+        if {name: type(value) for name, value in state.items()} not in STATES:
+            raise RuntimeError("its parts are not those of a model")
         self.__dict__.update(state)
+        self._creation_time = datetime.fromisoformat(state["_creation_time"])
         self._model = None
 
     def put_model_to_s3(self, bucket: str, folder: str = "") -> str:
@@ -118,15 +129,8 @@ class Model:
         Raises:
             RuntimeError: S3 could not be written to.
         """
-        content = pickle.dumps(self, protocol=PICKLE_PROTOCOL)
-        for seconds in range(PUT_ATTEMPTS):
-            timestamp = self._creation_time + timedelta(seconds=seconds)
-            filename = make_timestamped_filename(self._name, timestamp, "pkl")
-            if put_object_to_s3(content, bucket, folder, filename):
-                return "/".join(filter(None, [bucket, folder.strip("/"), filename]))
-        raise RuntimeError(
-            f"Could not write {filename} to s3://{bucket}/{folder}: the names of "
-            f"{PUT_ATTEMPTS} seconds are taken; train again."
+        return add_model_to_s3(
+            pickle_model(self), self._name, self._creation_time, bucket, folder
         )
 
     def _identity(self) -> dict[str, str]:
@@ -141,6 +145,56 @@ class Model:
         }
 
 
+# What a pickled model holds: the types of its parts, with metadata or without.
+STATES = [
+    {
+        "_model_pickle": bytes,
+        "_name": str,
+        "_model_type": str,
+        "_model_hash": str,
+        "_creation_time": str,
+        "_train_dataset_key": str,
+        "_train_dataset_hash": str,
+        "_pipeline_git_commit_hash": str,
+        "_scikit_learn_version": str,
+        "_metadata": metadata,
+    }
+    for metadata in (dict, type(None))
+]
+
+
+def add_model_to_s3(
+    content: bytes,
+    name: str,
+    timestamp: datetime,
+    bucket: str,
+    folder: str,
+    **metadata: str,
+) -> str:
+    """Add a pickled model to S3 under the next free second, signed if a key is set.
+
+    Returns:
+        The location, as `bucket/folder/filename`.
+
+    Raises:
+        RuntimeError: S3 could not be written to.
+        ValueError: The signing key is none.
+    """
+    for seconds in range(PUT_ATTEMPTS):
+        filename = make_timestamped_filename(
+            name, timestamp + timedelta(seconds=seconds), "pkl"
+        )
+        key = "/".join(filter(None, [folder.strip("/"), filename]))
+        if put_object_to_s3(
+            content, bucket, folder, filename, **sign(content, key), **metadata
+        ):
+            return f"{bucket}/{key}"
+    raise RuntimeError(
+        f"Could not write {filename} to s3://{bucket}/{folder}: the names of "
+        f"{PUT_ATTEMPTS} seconds are taken; train again."
+    )
+
+
 def get_latest_pkl_model_from_s3(bucket: str, folder: str = "") -> Model:
     """Get the newest model.
 
@@ -150,17 +204,56 @@ def get_latest_pkl_model_from_s3(bucket: str, folder: str = "") -> Model:
     return load_model(get_latest_object_from_s3("pkl", bucket, folder))
 
 
+def get_newest_good_model_from_s3(
+    bucket: str, folder: str, check: Callable[[Model], object]
+) -> tuple[Model, list[str]]:
+    """Get the newest model that can be loaded and passes a check.
+
+    Each newer one that is refused is an ERROR in the log.
+
+    Args:
+        check: Raises RuntimeError for a model that is of no use.
+
+    Returns:
+        The model, and why each newer one was refused.
+
+    Raises:
+        RuntimeError: There is none, or S3 could not be read.
+    """
+    find_latest_artefact_on_s3("pkl", bucket, folder)
+    refusals: list[str] = []
+    for artefact in list_artefacts_on_s3("pkl", bucket, folder):
+        found = get_object_from_s3(artefact)
+        if found is None:
+            continue
+        try:
+            model = load_model(found)
+            check(model)
+            return model, refusals
+        except RuntimeError as refusal:
+            log.error(f"Refused: {refusal}")
+            refusals.append(str(refusal))
+    raise RuntimeError(
+        f"None of the {len(refusals)} models in s3://{bucket}/{folder}/ can be used, "
+        f"the newest because: {refusals[0] if refusals else 'it was deleted'}"
+    )
+
+
 def load_model(found: S3Object) -> Model:
     """Load a model from its bytes on S3: the one place that decides what is loaded.
 
     Raises:
-        RuntimeError: The bytes cannot be unpickled, are not of a `Model`, or were
-            made with another release of scikit-learn.
+        RuntimeError: The bytes do not verify, cannot be unpickled, are not of a
+            `Model`, or were made with another release of scikit-learn.
+        ValueError: The signing key is none.
     """
     address = found.artefact.address
     remedy = "train a new model with this release of the pipeline"
+    forgery = find_forgery(found)
+    if forgery is not None:
+        raise RuntimeError(f"Model {address} does not verify: {forgery}; {remedy}.")
     try:
-        model = unpickle(found.content)
+        model = unpickle_model(found.content)
     except Exception as error:
         raise RuntimeError(
             f"Model {address} could not be unpickled: "
@@ -171,8 +264,3 @@ def load_model(found: S3Object) -> Model:
             f"Object {address} is not type Model but {type(model).__name__}; {remedy}."
         )
     return model
-
-
-def unpickle(content: bytes) -> object:
-    """Unpickle bytes that come from the pipeline's own bucket."""
-    return pickle.loads(content)

@@ -12,6 +12,7 @@ from types_boto3_s3 import S3Client
 
 from pipeline import aws
 from pipeline.aws.models import Model
+from pipeline.aws.pickling import pickle_model
 
 MOMENT = datetime(2021, 7, 3, 23, 5, 32, tzinfo=UTC)
 DATASET = aws.Dataset(DataFrame(), MOMENT, "b", "datasets/week.csv", "c0ffee")
@@ -39,7 +40,7 @@ def test_str_and_repr_name_the_lineage(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fields == {
         "name": "m",
         "model_type": "DecisionTreeRegressor",
-        "model_hash": sha256(pickle.dumps(TREE, protocol=5)).hexdigest(),
+        "model_hash": sha256(pickle_model(TREE)).hexdigest(),
         "train_dataset_key": "datasets/week.csv",
         "train_dataset_hash": "c0ffee",
         "pipeline_git_commit_hash": "1f2e3d4",

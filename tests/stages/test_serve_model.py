@@ -245,7 +245,19 @@ def test_it_is_alive_and_ready_and_names_its_model(
     assert httpx.get(f"{address}/readyz").json() == {
         "status": "ready",
         "model_version": str(model),
+        "refused": [],
     }
+
+
+def test_a_refused_model_is_passed_over_and_told(s3: S3Client, bucket: str) -> None:
+    good = persist(bucket)
+    s3.put_object(Bucket=bucket, Key="models/m_2999-01-01.pkl", Body=b"torn")
+    with running_service(bucket) as (_, address):
+        ready = httpx.get(f"{address}/readyz").json()
+    assert ready["status"] == "ready"
+    assert ready["model_version"] == str(good)
+    [refusal] = ready["refused"]
+    assert f"s3://{bucket}/models/m_2999-01-01.pkl could not be unpickled" in refusal
 
 
 def test_the_documentation_needs_no_other_page_and_no_other_host(
@@ -341,7 +353,7 @@ def test_a_missing_bucket_ends_in_one_sentence() -> None:
 
 
 def test_a_model_of_another_scikit_learn_is_not_served(bucket: str) -> None:
-    model = persist(bucket)
+    model = aws.Model("m", LinearRegression(), DATASET)
     model._scikit_learn_version = "0.24.1"
     model.put_model_to_s3(bucket, "models")
     process = run_stage(bucket)

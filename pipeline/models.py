@@ -1,0 +1,220 @@
+"""The models in a bucket: look at them, verify them, put an earlier one back.
+
+Nothing is deleted: an earlier model is put back by adding it again, as the newest.
+"""
+
+import json
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from pipeline import aws
+from pipeline.orders import MODELS_FOLDER
+from pipeline.piecewise_linear import CURVES
+
+ROLLED_BACK_FROM = "rolled-back-from"
+COLUMNS = ("model", "made", "r-squared", "MAE (hours)", "delivery", "state")
+
+
+class Entry(NamedTuple):
+    """An object in the models folder, and the model in it if it can be loaded.
+
+    Attributes:
+        refusal: Why it cannot be loaded; "" if it can.
+    """
+
+    found: aws.S3Object
+    model: aws.Model | None
+    refusal: str
+
+    @property
+    def name(self) -> str:
+        return self.found.artefact.key.rpartition("/")[2]
+
+
+def read_entries(bucket: str) -> list[Entry]:
+    """Read every object in the models folder, the newest first.
+
+    Raises:
+        RuntimeError: There is none, or S3 could not be read.
+    """
+    aws.find_latest_artefact_on_s3("pkl", bucket, MODELS_FOLDER)
+    entries = []
+    for artefact in aws.list_artefacts_on_s3("pkl", bucket, MODELS_FOLDER):
+        found = aws.get_object_from_s3(artefact)
+        if found is None:
+            continue
+        try:
+            entries.append(Entry(found, aws.load_model(found), ""))
+        except RuntimeError as error:
+            entries.append(Entry(found, None, str(error)))
+    return entries
+
+
+def choose(entries: list[Entry], name: str) -> Entry:
+    """Find a model by its file name or key.
+
+    Raises:
+        RuntimeError: There is none of that name.
+    """
+    for entry in entries:
+        if name in (entry.name, entry.found.artefact.key):
+            return entry
+    raise RuntimeError(f"There is no model {name}; choose one that list shows.")
+
+
+def describe(entry: Entry, serving: Entry | None) -> dict[str, Any]:
+    """What is known of a model, in plain types; its curves are left out."""
+    metadata = dict((entry.model and entry.model.metadata) or {})
+    metadata.pop(CURVES, None)
+    return {
+        "model": entry.name,
+        "made": entry.found.artefact.timestamp.isoformat(),
+        "serving": entry is serving,
+        "verified": not entry.refusal,
+        "refusal": entry.refusal,
+        "rolled_back_from": entry.found.metadata.get(ROLLED_BACK_FROM, ""),
+        "model_version": str(entry.model) if entry.model else "",
+        "train_dataset_key": entry.model.train_dataset_key if entry.model else "",
+        "metadata": metadata,
+    }
+
+
+def list_models(entries: list[Entry], chosen: Namespace) -> int:
+    serving = find_serving(entries)
+    known = [describe(entry, serving) for entry in entries]
+    if chosen.json:
+        print(json.dumps(known, indent=2))
+        return 0
+    rows = [COLUMNS]
+    for each in known:
+        metadata = each["metadata"]
+        state = "refused" if each["refusal"] else "verified"
+        rows.append(
+            (
+                each["model"],
+                each["made"].removesuffix("+00:00"),
+                f"{metadata['r_squared']:.3f}" if "r_squared" in metadata else "-",
+                f"{metadata['mean_absolute_error']:.3f}"
+                if "mean_absolute_error" in metadata
+                else "-",
+                each["train_dataset_key"] or "-",
+                "serving" if each["serving"] else state,
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())
+    return 0
+
+
+def show(entries: list[Entry], chosen: Namespace) -> int:
+    entry = choose(entries, chosen.model) if chosen.model else entries[0]
+    known = describe(entry, find_serving(entries))
+    if chosen.json:
+        print(json.dumps(known, indent=2))
+        return 0
+    for name, value in known.items():
+        if name != "metadata":
+            print(f"{name}: {value}")
+    for name, value in known["metadata"].items():
+        print(f"{name}: {json.dumps(value)}")
+    return 0
+
+
+def verify(entries: list[Entry], chosen: Namespace) -> int:
+    checked = [choose(entries, chosen.model)] if chosen.model else entries
+    if chosen.json:
+        serving = find_serving(entries)
+        print(json.dumps([describe(entry, serving) for entry in checked], indent=2))
+    else:
+        for entry in checked:
+            print(f"{entry.name}: {entry.refusal or 'verified'}")
+    return int(any(entry.refusal for entry in checked))
+
+
+def rollback(entries: list[Entry], chosen: Namespace) -> int:
+    """Add an earlier model again, as the newest.
+
+    Raises:
+        RuntimeError: There is none, or it does not verify.
+    """
+    if chosen.model:
+        entry = choose(entries, chosen.model)
+    else:
+        serving = find_serving(entries)
+        earlier = [
+            entry
+            for entry in entries
+            if serving and entry.model and entry.model != serving.model
+        ]
+        if not earlier:
+            raise RuntimeError("There is no other model that verifies to go back to.")
+        entry = earlier[0]
+    if entry.model is None:
+        raise RuntimeError(f"Nothing was put back: {entry.refusal}")
+    location = aws.add_model_to_s3(
+        entry.found.content,
+        entry.name.rpartition("_")[0],
+        datetime.now(UTC),
+        chosen.bucket,
+        MODELS_FOLDER,
+        **{ROLLED_BACK_FROM: entry.found.artefact.key},
+    )
+    result = {"added": f"s3://{location}", ROLLED_BACK_FROM: entry.name}
+    if chosen.json:
+        print(json.dumps(result, indent=2))
+    else:
+        print(
+            f"Put {entry.name} back as s3://{location}; restart the service to use it."
+        )
+    return 0
+
+
+def find_serving(entries: list[Entry]) -> Entry | None:
+    """The newest that verifies: what a service that starts now would take."""
+    return next((entry for entry in entries if entry.model), None)
+
+
+COMMANDS = {
+    "list": (list_models, "a table of all models, the newest first"),
+    "show": (show, "all that is known of one model, by default of the newest"),
+    "verify": (verify, "check that models are unchanged, signed and loadable"),
+    "rollback": (rollback, "put an earlier model back, by default the one before"),
+}
+
+
+def parse(arguments: Sequence[str]) -> Namespace:
+    parser = ArgumentParser(prog="python -m pipeline.models", description=__doc__)
+    parser.add_argument("bucket", metavar="BUCKET")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, (_, explanation) in COMMANDS.items():
+        command = commands.add_parser(name, help=explanation, description=explanation)
+        if name != "list":
+            command.add_argument(
+                "model", metavar="MODEL", nargs="?", help="file name or key"
+            )
+        command.add_argument("--json", action="store_true", help="for programs")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command; returns the exit code.
+
+    Raises:
+        RuntimeError: It could not be done.
+        ValueError: The signing key is none.
+    """
+    chosen = parse(arguments)
+    run, _ = COMMANDS[chosen.command]
+    return run(read_entries(chosen.bucket), chosen)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except (RuntimeError, ValueError) as error:
+        sys.exit(str(error))

@@ -1,0 +1,158 @@
+"""The operator's command: list, show, verify and rollback, as a process."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pandas import DataFrame
+from types_boto3_s3 import S3Client
+
+from pipeline import aws
+from pipeline.train_model import persist_model, prepare_data, train_model
+from sandbox.orders import make_week
+
+ROOT = Path(__file__).parent.parent
+DATASET = aws.Dataset(
+    DataFrame(), datetime(2021, 7, 2, 23, tzinfo=UTC), "b", "datasets/w.csv", "c0ffee"
+)
+KEY = "k" * 32
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline.models", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+def persist(bucket: str, seed: int, age: timedelta = timedelta(0)) -> str:
+    """Persist a model that was made some time ago; returns its file name."""
+    data = prepare_data(make_week(rows=300, seed=seed))
+    model, metrics = train_model(data, {"random_state": [42]})
+    location = persist_model(bucket, model, DATASET, metrics)
+    found = aws.get_object_from_s3(aws.list_artefacts_on_s3("pkl", bucket, "models")[0])
+    assert found is not None and location.endswith(found.artefact.key)
+    if not age:
+        return location.rpartition("/")[2]
+    aws.client.s3_client().delete_object(Bucket=bucket, Key=found.artefact.key)
+    at = datetime.now(UTC) - age
+    location = aws.add_model_to_s3(
+        found.content, "time-to-dispatch", at, bucket, "models"
+    )
+    return location.rpartition("/")[2]
+
+
+def test_models_are_listed_shown_and_verified(s3: S3Client, bucket: str) -> None:
+    older = persist(bucket, seed=1, age=timedelta(days=7))
+    newer = persist(bucket, seed=2)
+    s3.put_object(Bucket=bucket, Key="models/m_2999-01-01.pkl", Body=b"torn")
+
+    process = run(bucket, "list")
+    assert process.returncode == 0 and process.stderr == ""
+    header, refused, serving, verified = process.stdout.splitlines()
+    assert header.split() == [
+        *("model", "made", "r-squared", "MAE", "(hours)", "delivery", "state")
+    ]
+    assert refused.startswith("m_2999-01-01.pkl") and refused.endswith("refused")
+    assert serving.startswith(newer) and serving.endswith("datasets/w.csv  serving")
+    assert verified.startswith(older) and verified.endswith("verified")
+
+    listed = json.loads(run(bucket, "list", "--json").stdout)
+    assert [entry["serving"] for entry in listed] == [False, True, False]
+    assert listed[1]["metadata"]["r_squared"] > 0.8
+
+    shown = run(bucket, "show", newer)
+    assert f"model: {newer}" in shown.stdout and "falls_removed" not in shown.stderr
+    assert "curves" not in shown.stdout
+    assert json.loads(run(bucket, "show", older, "--json").stdout)["model"] == older
+
+    assert run(bucket, "verify", newer).stdout == f"{newer}: verified\n"
+    process = run(bucket, "verify")
+    assert process.returncode == 1
+    assert "m_2999-01-01.pkl: Model s3://" in process.stdout
+
+
+def test_rollback_adds_the_earlier_model_again_and_deletes_nothing(
+    s3: S3Client, bucket: str
+) -> None:
+    older = persist(bucket, seed=1, age=timedelta(days=7))
+    newer = persist(bucket, seed=2, age=timedelta(days=1))
+    expected = run_json(bucket, "show", older)["model_version"]
+
+    process = run(bucket, "rollback", MODEL_SIGNING_KEY="")
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.startswith(f"Put {older} back as s3://{bucket}/models/")
+    listed = run_json(bucket, "list")
+    assert len(listed) == 3
+    assert listed[0]["serving"] and listed[0]["model_version"] == expected
+    assert listed[0]["rolled_back_from"] == f"models/{older}"
+    assert [entry["model"] for entry in listed[1:]] == [newer, older]
+
+    # Going back again leads to the other one, not to the copy.
+    assert run(bucket, "rollback").stdout.startswith(f"Put {newer} back")
+
+
+def run_json(bucket: str, *arguments: str) -> Any:
+    process = run(bucket, *arguments, "--json")
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout)
+
+
+def test_rollback_signs_anew_and_refuses_what_does_not_verify(bucket: str) -> None:
+    unsigned = persist(bucket, seed=1, age=timedelta(days=7))
+    os.environ["MODEL_SIGNING_KEY"] = KEY
+    try:
+        signed = persist(bucket, seed=2, age=timedelta(days=1))
+    finally:
+        del os.environ["MODEL_SIGNING_KEY"]
+
+    process = run(bucket, "rollback", unsigned, MODEL_SIGNING_KEY=KEY)
+    assert process.returncode == 1
+    assert process.stderr.startswith("Nothing was put back: Model s3://")
+    assert "it is not signed" in process.stderr
+    process = run(bucket, "rollback", MODEL_SIGNING_KEY=KEY)
+    assert (process.returncode, process.stderr) == (
+        1,
+        "There is no other model that verifies to go back to.\n",
+    )
+
+    # Putting the one that serves back again signs it with the newest key.
+    rotated = f"{'n' * 32},{KEY}"
+    assert run(bucket, "rollback", signed, MODEL_SIGNING_KEY=rotated).returncode == 0
+    process = run(bucket, "verify", MODEL_SIGNING_KEY="n" * 32)
+    assert process.stdout.count(": verified") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (("no-such-bucket", "list"), "check the bucket's name"),
+        (("BUCKET", "list"), "No pkl object with a timestamp in its name found"),
+    ],
+)
+def test_what_cannot_be_done_ends_in_one_sentence(
+    bucket: str, arguments: tuple[str, ...], sentence: str
+) -> None:
+    named = [bucket if argument == "BUCKET" else argument for argument in arguments]
+    process = run(*named)
+    assert process.returncode == 1
+    assert sentence in process.stderr and process.stderr.count("\n") == 1
+
+
+def test_an_unknown_model_and_a_short_key_are_named(bucket: str) -> None:
+    persist(bucket, seed=1)
+    process = run(bucket, "show", "nameless.pkl")
+    assert process.stderr == (
+        "There is no model nameless.pkl; choose one that list shows.\n"
+    )
+    process = run(bucket, "list", MODEL_SIGNING_KEY="hunter2")
+    assert process.returncode == 1 and "hunter2" not in process.stderr
+    assert "fewer than 32 characters" in process.stderr
