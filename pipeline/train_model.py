@@ -247,7 +247,11 @@ def persist_model(
     metrics: TaskMetrics,
     evaluation: dict[str, Any] | None = None,
 ) -> str:
-    """Put the model and its metadata into S3; returns bucket/folder/filename."""
+    """Put the model and its metadata into S3; returns bucket/folder/filename.
+
+    Raises:
+        RuntimeError: It could not be loaded again, or S3 could not be written to.
+    """
     metadata = {
         **metrics._asdict(),
         "hyperparameters": model.get_params(deep=False),
@@ -260,6 +264,7 @@ def persist_model(
             for code, index in PRODUCT_CODE_MAP.items()
         }
     wrapped_model = aws.Model(MODEL_NAME, model, dataset, metadata)
+    aws.check_loadable(wrapped_model)
     return wrapped_model.put_model_to_s3(bucket, MODELS_FOLDER)
 
 

@@ -23,6 +23,7 @@ from pipeline.aws.datasets import (
 from pipeline.aws.models import (
     Model,
     add_model_to_s3,
+    check_loadable,
     get_latest_pkl_model_from_s3,
     get_newest_good_model_from_s3,
     load_model,
@@ -34,6 +35,7 @@ __all__ = [
     "S3Object",
     "S3TimestampedArtefact",
     "add_model_to_s3",
+    "check_loadable",
     "find_latest_artefact_on_s3",
     "get_csv_dataset_from_s3",
     "get_latest_csv_dataset_from_s3",

@@ -163,6 +163,22 @@ STATES = [
 ]
 
 
+def check_loadable(model: Model) -> None:
+    """Make sure that a model will be loaded where it is published.
+
+    Raises:
+        RuntimeError: It would be refused.
+    """
+    try:
+        loaded = unpickle_model(pickle_model(model))
+        assert isinstance(loaded, Model) and loaded.model is not None
+    except Exception as error:
+        raise RuntimeError(
+            f"The model was not persisted, for it could not be loaded again: {error}; "
+            "keep to what pipeline/aws/pickling.py admits."
+        ) from error
+
+
 def add_model_to_s3(
     content: bytes,
     name: str,

@@ -8,6 +8,7 @@ anything of it is made.
 import io
 import pickle
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, ClassVar
 
 ADMITTED = {
@@ -20,7 +21,7 @@ ADMITTED = {
 INSTRUCTIONS = {
     *(pickle.PROTO, pickle.FRAME, pickle.STOP, pickle.MARK, pickle.MEMOIZE),
     *(pickle.BINGET, pickle.LONG_BINGET, pickle.NONE, pickle.NEWTRUE, pickle.NEWFALSE),
-    *(pickle.BININT, pickle.BININT1, pickle.BININT2, pickle.LONG1, pickle.BINFLOAT),
+    *(pickle.BININT, pickle.BININT1, pickle.BININT2, pickle.BINFLOAT),
     *(pickle.SHORT_BINUNICODE, pickle.BINUNICODE, pickle.SHORT_BINBYTES),
     *(pickle.BINBYTES, pickle.EMPTY_DICT, pickle.SETITEM, pickle.SETITEMS),
     *(pickle.EMPTY_LIST, pickle.APPEND, pickle.APPENDS, pickle.EMPTY_TUPLE),
@@ -44,17 +45,18 @@ class ModelPickler(pickle.Pickler):
 
 
 class ModelUnpickler(pickle._Unpickler):
-    """Runs INSTRUCTIONS and makes what is ADMITTED."""
+    """Runs INSTRUCTIONS and makes what is ADMITTED.
 
-    dispatch: ClassVar[dict[int, Callable[..., None]]] = {
-        code: run
-        for code, run in pickle._Unpickler.dispatch.items()
-        if bytes([code]) in INSTRUCTIONS
-    }
+    Nothing but plain instances can be built up, so that no admitted class is changed;
+    references lead to plain values alone and keys are short, so that nothing takes for
+    ever to hash or to print.
+    """
+
     # Of the base class, whose types are not told.
     memo: dict[int, Any]
     stack: list[Any]
     append: Callable[[Any], None]
+    pop_mark: Callable[[], list[Any]]
     read: Callable[[int], bytes]
 
     def find_class(self, module: str, name: str) -> Any:
@@ -64,32 +66,69 @@ class ModelUnpickler(pickle._Unpickler):
             )
         return super().find_class(module, name)
 
-    def get(self, index: int) -> None:
-        # Containers that hold each other over and over take for ever to print or hash.
-        if isinstance(self.memo[index], (dict, list, tuple)):
-            raise pickle.UnpicklingError("it holds a container in two places")
-        self.append(self.memo[index])
-
     def load_binget(self) -> None:
         self.get(self.read(1)[0])
-
-    dispatch[pickle.BINGET[0]] = load_binget
 
     def load_long_binget(self) -> None:
         self.get(int.from_bytes(self.read(4), "little"))
 
-    dispatch[pickle.LONG_BINGET[0]] = load_long_binget
+    def get(self, index: int) -> None:
+        value = self.memo[index]
+        if not isinstance(value, (str, bytes, int, float, type, FunctionType)):
+            raise pickle.UnpicklingError("it holds the same object in two places")
+        self.append(value)
+
+    def load_newobj(self) -> None:
+        if self.stack[-1] != () or not isinstance(self.stack[-2], type):
+            raise pickle.UnpicklingError("it makes an object in another way than ours")
+        run(pickle.NEWOBJ, self)
+
+    def load_reduce(self) -> None:
+        if not isinstance(self.stack[-2], FunctionType):
+            raise pickle.UnpicklingError("it makes an object in another way than ours")
+        run(pickle.REDUCE, self)
 
     def load_build(self) -> None:
-        build: Callable[..., None] = pickle._Unpickler.dispatch[pickle.BUILD[0]]
-        build(self)
-        estimator = self.stack[-1]
+        state, built = self.stack[-1], self.stack[-2]
+        if type(state) is not dict or isinstance(built, (type, FunctionType)):
+            raise pickle.UnpicklingError("it builds an object in another way than ours")
+        run(pickle.BUILD, self)
         # Its tree would read beyond rows that have fewer features.
-        if hasattr(estimator, "tree_"):
-            if estimator.tree_.n_features != estimator.n_features_in_:
-                raise pickle.UnpicklingError("its tree has another number of features")
+        if hasattr(built, "tree_") and built.tree_.n_features != built.n_features_in_:
+            raise pickle.UnpicklingError("its tree has another number of features")
 
-    dispatch[pickle.BUILD[0]] = load_build
+    def load_setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self.set_items([key, value])
+
+    def load_setitems(self) -> None:
+        self.set_items(self.pop_mark())
+
+    def set_items(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        if type(target) is not dict or not {*map(type, items[::2])} <= {str, int}:
+            raise pickle.UnpicklingError("it holds a key that is no text or number")
+        target.update(zip(items[::2], items[1::2], strict=True))
+
+    dispatch: ClassVar[dict[int, Callable[..., None]]] = {
+        code: run
+        for code, run in pickle._Unpickler.dispatch.items()
+        if bytes([code]) in INSTRUCTIONS
+    } | {
+        pickle.BINGET[0]: load_binget,
+        pickle.LONG_BINGET[0]: load_long_binget,
+        pickle.NEWOBJ[0]: load_newobj,
+        pickle.REDUCE[0]: load_reduce,
+        pickle.BUILD[0]: load_build,
+        pickle.SETITEM[0]: load_setitem,
+        pickle.SETITEMS[0]: load_setitems,
+    }
+
+
+def run(instruction: bytes, unpickler: ModelUnpickler) -> None:
+    """Do what Python's own unpickler does for an instruction."""
+    do: Callable[..., None] = pickle._Unpickler.dispatch[instruction[0]]
+    do(unpickler)
 
 
 def pickle_model(model: object) -> bytes:

@@ -67,6 +67,11 @@ def payloads() -> dict[str, bytes]:
     nested_keys = b"\x80\x04)\x94" + b"".join(
         b"h" + bytes([i]) + b"h" + bytes([i]) + b"\x86\x94" for i in range(60)
     )
+    curve = b"\x8c\x19pipeline.piecewise_linear\x8c\x0fPiecewiseLinear\x93"
+    state = b"}(\x8c\x01ah%b\x8c\x01bh%bub"
+    instances = b"".join(
+        b"h\x00)\x81\x94" + state % (bytes([i]), bytes([i])) for i in range(1, 60)
+    )
     inside_model = aws.Model("m", TREE, aws.Dataset(DataFrame(), NOW, "b", "k", "h"))
     inside_model._metadata = {"r_squared": Reduce(os.system, shell)}
     return {
@@ -92,6 +97,23 @@ def payloads() -> dict[str, bytes]:
         "extension code": b"\x80\x04\x82\x01.",
         "billion laughs": laughs,
         "nested keys": nested_keys + b"}h\x3bK\x01s.",
+        "deep key": b"\x80\x04})" + b"\x85" * 500_000 + b"Ns.",
+        "colliding keys": b"\x80\x04}("
+        + b"".join(
+            b"\x8a\x0b" + (i * (2**61 - 1)).to_bytes(11, "little") + b"N"
+            for i in range(1, 20_000)
+        )
+        + b"u.",
+        "instances that hold each other": b"\x80\x04" + curve + b"\x94h\x00)\x81\x94"
+        + instances
+        + b".",
+        "a changed class": b"\x80\x04"
+        + curve
+        + b"N}\x8c\x08__call__"
+        + curve
+        + b"s\x86b.",
+        "a constructor": b"\x80\x04" + curve + b"]K\x01a]K\x02a\x86R.",
+        "a constructor with arguments": b"\x80\x04" + curve + b"K\x01\x85\x81.",
         "next buffer": b"\x80\x05\x97.",
         "inside a model": pickle.dumps(inside_model),
         "truncated": pickle_model(MONOTONE)[:-9],
@@ -211,5 +233,5 @@ def test_a_tree_of_more_features_than_its_estimator_is_refused() -> None:
 def test_a_long_reference_to_a_container_is_refused() -> None:
     long_get = b"\x80\x04]\x94" + b"j" + struct.pack("<I", 0) + b"\x86."
     assert pickle.load(io.BytesIO(long_get)) == ([], [])
-    with pytest.raises(pickle.UnpicklingError, match="container in two places"):
+    with pytest.raises(pickle.UnpicklingError, match="same object in two places"):
         unpickle_model(long_get)

@@ -21,6 +21,7 @@ from pipeline.train_model import (
     HYPERPARAM_GRID,
     FeatureAndLabels,
     main,
+    persist_model,
     prepare_data,
     preprocess,
     train_model,
@@ -245,6 +246,15 @@ def test_a_model_that_fails_verification_is_not_persisted(
     deliver(bucket, week.assign(orders_placed=7.0, hours_to_dispatch=[1, 2] * 250))
     with pytest.raises(RuntimeError, match="Trained model failed verification: "):
         main(bucket, 0.01, 0.9, SMALL_GRID)
+    assert count_models(bucket) == 0
+
+
+def test_a_model_that_could_not_be_loaded_again_is_not_persisted(bucket: str) -> None:
+    data = prepare_data(make_week(rows=200, seed=1))
+    model, metrics = train_model(data, {"random_state": [42]})
+    dataset = aws.Dataset(data.X_train, LAST_WEEK, bucket, "datasets/w.csv", "c0ffee")
+    with pytest.raises(RuntimeError, match="it could not be loaded again: it holds"):
+        persist_model(bucket, model, dataset, metrics, {"falls": np.float64(1)})
     assert count_models(bucket) == 0
 
 
