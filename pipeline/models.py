@@ -7,7 +7,7 @@ import json
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from pipeline import aws
@@ -47,7 +47,9 @@ def read_entries(bucket: str) -> list[Entry]:
         if found is None:
             continue
         try:
-            entries.append(Entry(found, aws.load_model(found), ""))
+            model = aws.load_model(found)
+            aws.check_loadable(model)
+            entries.append(Entry(found, model, ""))
         except RuntimeError as error:
             entries.append(Entry(found, None, str(error)))
     return entries
@@ -96,10 +98,8 @@ def list_models(entries: list[Entry], chosen: Namespace) -> int:
             (
                 each["model"],
                 each["made"].removesuffix("+00:00"),
-                f"{metadata['r_squared']:.3f}" if "r_squared" in metadata else "-",
-                f"{metadata['mean_absolute_error']:.3f}"
-                if "mean_absolute_error" in metadata
-                else "-",
+                format_metric(metadata.get("r_squared")),
+                format_metric(metadata.get("mean_absolute_error")),
                 each["train_dataset_key"] or "-",
                 "serving" if each["serving"] else state,
             )
@@ -109,6 +109,10 @@ def list_models(entries: list[Entry], chosen: Namespace) -> int:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         print("  ".join(cells).rstrip())
     return 0
+
+
+def format_metric(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else "-"
 
 
 def show(entries: list[Entry], chosen: Namespace) -> int:
@@ -145,21 +149,14 @@ def rollback(entries: list[Entry], chosen: Namespace) -> int:
     if chosen.model:
         entry = choose(entries, chosen.model)
     else:
-        serving = find_serving(entries)
-        earlier = [
-            entry
-            for entry in entries
-            if serving and entry.model and entry.model != serving.model
-        ]
-        if not earlier:
-            raise RuntimeError("There is no other model that verifies to go back to.")
-        entry = earlier[0]
+        entry = find_predecessor(entries)
     if entry.model is None:
         raise RuntimeError(f"Nothing was put back: {entry.refusal}")
+    newest = entries[0].found.artefact.timestamp + timedelta(seconds=1)
     location = aws.add_model_to_s3(
         entry.found.content,
         entry.name.rpartition("_")[0],
-        datetime.now(UTC),
+        max(datetime.now(UTC), newest),
         chosen.bucket,
         MODELS_FOLDER,
         **{ROLLED_BACK_FROM: entry.found.artefact.key},
@@ -172,6 +169,24 @@ def rollback(entries: list[Entry], chosen: Namespace) -> int:
             f"Put {entry.name} back as s3://{location}; restart the service to use it."
         )
     return 0
+
+
+def find_predecessor(entries: list[Entry]) -> Entry:
+    """The newest model that verifies and is older than every copy of the serving one.
+
+    Raises:
+        RuntimeError: There is none.
+    """
+    serving = find_serving(entries)
+    copies = [
+        place
+        for place, entry in enumerate(entries)
+        if serving is not None and entry.found.hash == serving.found.hash
+    ]
+    for entry in entries[copies[-1] + 1 :] if copies else []:
+        if entry.model is not None:
+            return entry
+    raise RuntimeError("There is no earlier model that verifies to go back to.")
 
 
 def find_serving(entries: list[Entry]) -> Entry | None:

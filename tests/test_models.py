@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ def test_models_are_listed_shown_and_verified(s3: S3Client, bucket: str) -> None
 def test_rollback_adds_the_earlier_model_again_and_deletes_nothing(
     s3: S3Client, bucket: str
 ) -> None:
+    oldest = persist(bucket, seed=3, age=timedelta(days=14))
     older = persist(bucket, seed=1, age=timedelta(days=7))
     newer = persist(bucket, seed=2, age=timedelta(days=1))
     expected = run_json(bucket, "show", older)["model_version"]
@@ -91,13 +93,16 @@ def test_rollback_adds_the_earlier_model_again_and_deletes_nothing(
     assert process.returncode == 0, process.stderr
     assert process.stdout.startswith(f"Put {older} back as s3://{bucket}/models/")
     listed = run_json(bucket, "list")
-    assert len(listed) == 3
+    assert len(listed) == 4
     assert listed[0]["serving"] and listed[0]["model_version"] == expected
     assert listed[0]["rolled_back_from"] == f"models/{older}"
-    assert [entry["model"] for entry in listed[1:]] == [newer, older]
+    assert [entry["model"] for entry in listed[1:]] == [newer, older, oldest]
 
-    # Going back again leads to the other one, not to the copy.
-    assert run(bucket, "rollback").stdout.startswith(f"Put {newer} back")
+    # Going back again goes further back, not to what was left; also within a second.
+    assert run(bucket, "rollback").stdout.startswith(f"Put {oldest} back")
+    process = run(bucket, "rollback")
+    assert process.stderr.startswith("There is no earlier model that verifies")
+    assert len(run_json(bucket, "list")) == 5
 
 
 def run_json(bucket: str, *arguments: str) -> Any:
@@ -121,7 +126,7 @@ def test_rollback_signs_anew_and_refuses_what_does_not_verify(bucket: str) -> No
     process = run(bucket, "rollback", MODEL_SIGNING_KEY=KEY)
     assert (process.returncode, process.stderr) == (
         1,
-        "There is no other model that verifies to go back to.\n",
+        "There is no earlier model that verifies to go back to.\n",
     )
 
     # Putting the one that serves back again signs it with the newest key.
@@ -145,6 +150,18 @@ def test_what_cannot_be_done_ends_in_one_sentence(
     process = run(*named)
     assert process.returncode == 1
     assert sentence in process.stderr and process.stderr.count("\n") == 1
+
+
+def test_a_hostile_estimator_or_an_odd_metric_is_told(bucket: str) -> None:
+    odd = aws.Model("m", None, DATASET, {"r_squared": "high"})
+    odd._model_pickle = b"cos\nsystem\n(S'true'\ntR."
+    odd._model_hash = sha256(odd._model_pickle).hexdigest()
+    odd.put_model_to_s3(bucket, "models")
+    process = run(bucket, "list")
+    assert process.returncode == 0
+    assert process.stdout.splitlines()[1].endswith("refused")
+    process = run(bucket, "verify")
+    assert process.returncode == 1 and "could not be loaded again" in process.stdout
 
 
 def test_an_unknown_model_and_a_short_key_are_named(bucket: str) -> None:

@@ -114,6 +114,8 @@ class Model:
             )
         if {name: type(value) for name, value in state.items()} not in STATES:
             raise RuntimeError("its parts are not those of a model")
+        if sha256(state["_model_pickle"]).hexdigest() != state["_model_hash"]:
+            raise RuntimeError("its estimator has another hash than it says")
         self.__dict__.update(state)
         self._creation_time = datetime.fromisoformat(state["_creation_time"])
         self._model = None
@@ -174,8 +176,8 @@ def check_loadable(model: Model) -> None:
         assert isinstance(loaded, Model) and loaded.model is not None
     except Exception as error:
         raise RuntimeError(
-            f"The model was not persisted, for it could not be loaded again: {error}; "
-            "keep to what pipeline/aws/pickling.py admits."
+            f"Model {model} could not be loaded again: {quote(error)}; keep to what "
+            "pipeline/aws/pickling.py admits."
         ) from error
 
 
@@ -241,6 +243,8 @@ def get_newest_good_model_from_s3(
     for artefact in list_artefacts_on_s3("pkl", bucket, folder):
         found = get_object_from_s3(artefact)
         if found is None:
+            refusals.append(f"{artefact.address} was replaced while it was read.")
+            log.error(f"Refused: {refusals[-1]}")
             continue
         try:
             model = load_model(found)
@@ -253,6 +257,11 @@ def get_newest_good_model_from_s3(
         f"None of the {len(refusals)} models in s3://{bucket}/{folder}/ can be used, "
         f"the newest because: {refusals[0] if refusals else 'it was deleted'}"
     )
+
+
+def quote(error: Exception) -> str:
+    """What an error says, made safe: a hostile object must not write log lines."""
+    return ascii(str(error).rstrip(".") or type(error).__name__)[1:-1][:300]
 
 
 def load_model(found: S3Object) -> Model:
@@ -272,8 +281,7 @@ def load_model(found: S3Object) -> Model:
         model = unpickle_model(found.content)
     except Exception as error:
         raise RuntimeError(
-            f"Model {address} could not be unpickled: "
-            f"{str(error).rstrip('.') or type(error).__name__}; {remedy}."
+            f"Model {address} could not be unpickled: {quote(error)}; {remedy}."
         ) from error
     if not isinstance(model, Model):
         raise RuntimeError(

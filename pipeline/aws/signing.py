@@ -22,9 +22,10 @@ def signing_keys() -> list[bytes]:
     Raises:
         ValueError: One of them is too short to be a secret.
     """
-    keys = [key.strip() for key in environ.get(KEYS_VARIABLE, "").split(",")]
-    if keys == [""]:
+    configured = environ.get(KEYS_VARIABLE, "")
+    if configured == "":
         return []
+    keys = [key.strip() for key in configured.split(",")]
     if any(len(key) < MIN_KEY_LENGTH for key in keys):
         raise ValueError(
             f"{KEYS_VARIABLE} holds a key of fewer than {MIN_KEY_LENGTH} characters; "

@@ -83,7 +83,10 @@ def test_a_key_that_is_no_secret_is_refused_without_telling_it(
     with pytest.raises(ValueError, match="fewer than 32 characters") as refusal:
         signing_keys()
     assert "hunter2" not in str(refusal.value)
-    monkeypatch.setenv("MODEL_SIGNING_KEY", " ")
+    monkeypatch.setenv("MODEL_SIGNING_KEY", "\n")
+    with pytest.raises(ValueError, match="fewer than 32 characters"):
+        signing_keys()
+    monkeypatch.setenv("MODEL_SIGNING_KEY", "")
     assert signing_keys() == []
 
 

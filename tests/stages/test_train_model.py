@@ -253,7 +253,7 @@ def test_a_model_that_could_not_be_loaded_again_is_not_persisted(bucket: str) ->
     data = prepare_data(make_week(rows=200, seed=1))
     model, metrics = train_model(data, {"random_state": [42]})
     dataset = aws.Dataset(data.X_train, LAST_WEEK, bucket, "datasets/w.csv", "c0ffee")
-    with pytest.raises(RuntimeError, match="it could not be loaded again: it holds"):
+    with pytest.raises(RuntimeError, match="could not be loaded again: it holds"):
         persist_model(bucket, model, dataset, metrics, {"falls": np.float64(1)})
     assert count_models(bucket) == 0
 
