@@ -1,6 +1,9 @@
 """Every failure of S3 ends in one sentence with its address, and soon."""
 
 import socket
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 from botocore.exceptions import ClientError, NoCredentialsError, NoRegionError
@@ -36,6 +39,38 @@ def test_an_s3_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
                 aws.find_latest_artefact_on_s3("csv", "b")
         finally:
             s3_client.cache_clear()
+
+
+@pytest.mark.parametrize("torn_answers", [2, 3])
+def test_an_answer_that_breaks_off_is_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch, torn_answers: int
+) -> None:
+    content = b"orders" * 100
+    torn = iter([True] * torn_answers + [False])
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content[:50] if next(torn) else content)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+        s3_client.cache_clear()
+        moment = datetime(2021, 7, 3, tzinfo=UTC)
+        listed = aws.S3TimestampedArtefact("b", "k.csv", moment, moment, "etag")
+        try:
+            if torn_answers < 3:
+                found = aws.get_object_from_s3(listed)
+                assert found is not None and found.content == content
+            else:
+                with pytest.raises(RuntimeError, match="Could not read s3://b/k.csv: "):
+                    aws.get_object_from_s3(listed)
+        finally:
+            s3_client.cache_clear()
+            server.shutdown()
 
 
 def test_a_missing_bucket_is_named() -> None:

@@ -102,6 +102,44 @@ def test_what_is_no_model_is_refused_by_name(
     assert "train a new model" in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    "part, value, message",
+    [
+        ("_model_hash", "0" * 64, "its estimator has another hash than it says"),
+        ("_name", 7, "its parts are not those of a model"),
+        ("_metadata", [1], "its parts are not those of a model"),
+    ],
+)
+def test_a_model_whose_parts_do_not_fit_is_refused(
+    s3: S3Client, bucket: str, part: str, value: object, message: str
+) -> None:
+    model = Model("m", TREE, DATASET)
+    setattr(model, part, value)
+    content = pickle_model(model)
+    s3.put_object(Bucket=bucket, Key="models/m_2021-07-03.pkl", Body=content)
+    with pytest.raises(RuntimeError, match=message):
+        aws.get_latest_pkl_model_from_s3(bucket, "models")
+
+
+def test_a_model_that_is_replaced_while_it_is_read_is_told(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, newer = Model("m", TREE, DATASET), Model("n", TREE, DATASET)
+    newer._creation_time += timedelta(seconds=1)
+    good.put_model_to_s3(bucket, "models")
+    newer.put_model_to_s3(bucket, "models")
+
+    def read(artefact: aws.S3TimestampedArtefact) -> aws.S3Object | None:
+        replaced = "/n_" in artefact.key
+        return None if replaced else aws.get_object_from_s3(artefact)
+
+    monkeypatch.setattr("pipeline.aws.models.get_object_from_s3", read)
+    model, refusals = aws.get_newest_good_model_from_s3(bucket, "models", check=str)
+    assert model == good
+    [refusal] = refusals
+    assert "/models/n_" in refusal and "was replaced while it was read" in refusal
+
+
 def test_a_model_of_another_scikit_learn_is_refused_before_it_is_unpickled(
     bucket: str,
 ) -> None:

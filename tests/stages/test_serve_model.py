@@ -302,6 +302,13 @@ def test_as_bodywork_runs_it_and_sigterm_answers_what_is_in_flight(
         assert process.wait(timeout=10) == 0
 
 
+def test_sigterm_as_soon_as_the_port_is_open_ends_it(bucket: str) -> None:
+    persist(bucket)
+    with running_service(bucket) as (process, _):
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 0
+
+
 def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 10
     while not condition():

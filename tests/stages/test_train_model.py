@@ -17,9 +17,11 @@ from sklearn.utils.validation import check_is_fitted
 from types_boto3_s3 import S3Client
 
 from pipeline import aws
+from pipeline.piecewise_linear import PiecewiseLinear
 from pipeline.train_model import (
     HYPERPARAM_GRID,
     FeatureAndLabels,
+    assess_projection,
     main,
     persist_model,
     prepare_data,
@@ -247,6 +249,18 @@ def test_a_model_that_fails_verification_is_not_persisted(
     with pytest.raises(RuntimeError, match="Trained model failed verification: "):
         main(bucket, 0.01, 0.9, SMALL_GRID)
     assert count_models(bucket) == 0
+
+
+def test_a_projection_that_makes_the_tree_worse_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    data = prepare_data(make_week(rows=500, seed=3))
+    model, _ = train_model(data, SMALL_GRID)
+    assess_projection(model, data)
+    assert "WARNING" not in caplog.text
+    model.curves_ = dict.fromkeys(range(5), PiecewiseLinear([0.0, 200.0], [9.0, 9.1]))
+    assess_projection(model, data)
+    assert "The projection made it worse by more than chance: +" in caplog.text
 
 
 def test_a_model_that_could_not_be_loaded_again_is_not_persisted(bucket: str) -> None:
