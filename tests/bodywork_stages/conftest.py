@@ -31,7 +31,9 @@ def tini(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return Path(installed)
     directory = tmp_path_factory.mktemp("tini")
     process = subprocess.run(
-        "apt-get download tini && dpkg --extract tini_*.deb .",
+        # On a new machine the lists of packages may not have been fetched yet.
+        "(apt-get download tini || (apt-get update && apt-get download tini))"
+        " && dpkg --extract tini_*.deb .",
         shell=True,
         cwd=directory,
         capture_output=True,
