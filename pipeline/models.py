@@ -43,7 +43,12 @@ def read_entries(bucket: str) -> list[Entry]:
     aws.find_latest_artefact_on_s3("pkl", bucket, MODELS_FOLDER)
     entries = []
     for artefact in aws.list_artefacts_on_s3("pkl", bucket, MODELS_FOLDER):
-        found = aws.get_object_from_s3(artefact)
+        try:
+            found = aws.get_object_from_s3(artefact)
+        except aws.TooLarge as error:
+            unread = aws.S3Object(artefact, b"", "", "", {})
+            entries.append(Entry(unread, None, str(error)))
+            continue
         if found is None:
             continue
         try:

@@ -51,6 +51,21 @@ def persist(bucket: str, seed: int, age: timedelta = timedelta(0)) -> str:
     return location.rpartition("/")[2]
 
 
+def test_a_model_that_is_too_large_is_listed_without_being_read(
+    s3: S3Client, bucket: str
+) -> None:
+    good = persist(bucket, seed=1)
+    s3.put_object(Bucket=bucket, Key="models/m_2999-01-01.pkl", Body=bytes(2**24 + 1))
+    process = run(bucket, "list")
+    assert process.returncode == 0 and process.stderr == ""
+    _, large, serving = process.stdout.splitlines()
+    assert large.startswith("m_2999-01-01.pkl ") and large.endswith("refused")
+    assert serving.startswith(good) and serving.endswith("serving")
+    process = run(bucket, "verify", "m_2999-01-01.pkl")
+    assert process.returncode == 1
+    assert "m_2999-01-01.pkl is too large: it has 16,777,217 bytes" in process.stdout
+
+
 def test_models_are_listed_shown_and_verified(s3: S3Client, bucket: str) -> None:
     older = persist(bucket, seed=1, age=timedelta(days=7))
     newer = persist(bucket, seed=2)

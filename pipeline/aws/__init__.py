@@ -6,12 +6,14 @@ Objects are only ever added; the newest timestamp wins; going back means adding 
 from pipeline.aws.artefacts import (
     S3Object,
     S3TimestampedArtefact,
+    TooLarge,
     find_latest_artefact_on_s3,
     get_object_from_s3,
     list_artefacts_on_s3,
     make_timestamped_filename,
     put_object_to_s3,
 )
+from pipeline.aws.client import S3Failure
 from pipeline.aws.datasets import (
     Dataset,
     get_csv_dataset_from_s3,
@@ -32,8 +34,10 @@ from pipeline.aws.models import (
 __all__ = [
     "Dataset",
     "Model",
+    "S3Failure",
     "S3Object",
     "S3TimestampedArtefact",
+    "TooLarge",
     "add_model_to_s3",
     "check_loadable",
     "find_latest_artefact_on_s3",

@@ -4,16 +4,46 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import NamedTuple
+from time import sleep
+from typing import TYPE_CHECKING, NamedTuple
 
-from pipeline.aws.client import error_code, explain_s3_errors, s3_client
+from pipeline.aws.client import (
+    error_code,
+    explain_s3_errors,
+    s3_client,
+    within_deadline,
+)
+from pipeline.aws.pickling import MAX_BYTES as MAX_MODEL_BYTES
 
+if TYPE_CHECKING:
+    from types_boto3_s3.type_defs import ObjectTypeDef
+
+
+class FileFormat(NamedTuple):
+    """What the objects of one format are called, and how large they may be.
+
+    Attributes:
+        max_bytes: A larger object is not read.
+        remedy: What to do about one that is larger.
+    """
+
+    endings: tuple[str, ...]
+    max_bytes: int
+    remedy: str
+
+
+# A week has 1,000, of 31 kB. So many take 340 MiB and 10 s of one CPU to train on, and
+# where no two are alike and nothing can be learnt from them, 640 MiB and 50 s.
+MAX_ROWS = 20_000
+DELIVER_LESS = f"deliver one week, at most {MAX_ROWS:,} rows, under a newer timestamp"
+# 25 times what so many rows take.
+MAX_BYTES = 16 * 2**20
 FILE_FORMATS = {
-    "csv": (".csv", ".csv.gz"),
-    "parquet": (".parquet",),
-    "pkl": (".pkl",),
+    "csv": FileFormat((".csv", ".csv.gz"), MAX_BYTES, DELIVER_LESS),
+    "parquet": FileFormat((".parquet",), MAX_BYTES, DELIVER_LESS),
+    "pkl": FileFormat((".pkl",), MAX_MODEL_BYTES, "train a new model in its place"),
 }
-GET_ATTEMPTS = 3
+ATTEMPTS = 3
 SHA256 = "sha256"
 
 TIMESTAMP = re.compile(
@@ -30,6 +60,7 @@ class S3TimestampedArtefact:
         timestamp: What the object's name says, in UTC.
         last_modified: When S3 took the object; decides between equal timestamps.
         etag: Identifies the listed content, so that no other can be read in its place.
+        size: In bytes.
     """
 
     bucket: str
@@ -37,10 +68,22 @@ class S3TimestampedArtefact:
     timestamp: datetime
     last_modified: datetime
     etag: str
+    size: int
 
     @property
     def address(self) -> str:
-        return f"s3://{self.bucket}/{self.key}"
+        """Where it is, for logs: its key, anyone's, must not write lines of its own."""
+        return printable(f"s3://{self.bucket}/{self.key}")
+
+
+class TooLarge(RuntimeError):
+    """There is more in an object than is taken, so that none exhausts the memory."""
+
+    def __init__(self, address: str, found: str, most: int, remedy: str):
+        super().__init__(
+            f"{address} is too large: it has {found}, and at most {most:,} are taken; "
+            f"{remedy}."
+        )
 
 
 class S3Object(NamedTuple):
@@ -51,6 +94,13 @@ class S3Object(NamedTuple):
     hash: str
     version_id: str
     metadata: dict[str, str]
+
+
+def printable(text: str) -> str:
+    """Escape what would not stand as such in one line of a log."""
+    return "".join(
+        letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text
+    )
 
 
 def make_timestamped_filename(prefix: str, datetime: datetime, file_format: str) -> str:
@@ -91,29 +141,35 @@ def list_artefacts_on_s3(
         ValueError: The format is not supported.
         RuntimeError: S3 could not be read.
     """
-    endings = FILE_FORMATS.get(file_format.lower())
-    if endings is None:
+    chosen = FILE_FORMATS.get(file_format.lower())
+    if chosen is None:
         raise ValueError(
             f"{file_format} is not a supported file format; "
             f"choose one of {', '.join(FILE_FORMATS)}."
         )
     prefix = _folder_prefix(folder)
-    found = []
-    with explain_s3_errors(f"list s3://{bucket}/{prefix}"):
+
+    def list_objects() -> list["ObjectTypeDef"]:
         pages = s3_client().get_paginator("list_objects_v2")
-        for page in pages.paginate(Bucket=bucket, Prefix=prefix):
-            for item in page.get("Contents", []):
-                timestamp = parse_timestamp(item["Key"])
-                if timestamp is not None and item["Key"].lower().endswith(endings):
-                    found.append(
-                        S3TimestampedArtefact(
-                            bucket,
-                            item["Key"],
-                            timestamp,
-                            item["LastModified"],
-                            item["ETag"],
-                        )
-                    )
+        answers = pages.paginate(Bucket=bucket, Prefix=prefix)
+        return [item for page in answers for item in page.get("Contents", [])]
+
+    with explain_s3_errors(f"list s3://{bucket}/{prefix}"):
+        listed = within_deadline(list_objects)
+    found = []
+    for item in listed:
+        timestamp = parse_timestamp(item["Key"])
+        if timestamp is not None and item["Key"].lower().endswith(chosen.endings):
+            found.append(
+                S3TimestampedArtefact(
+                    bucket,
+                    item["Key"],
+                    timestamp,
+                    item["LastModified"],
+                    item["ETag"],
+                    item["Size"],
+                )
+            )
     return sorted(
         found, key=lambda item: (item.timestamp, item.last_modified), reverse=True
     )
@@ -145,14 +201,15 @@ def get_latest_object_from_s3(
 
     Raises:
         RuntimeError: There is none, it keeps changing, or S3 could not be read.
+        TooLarge: It is larger than what is taken of its format.
     """
-    for _ in range(GET_ATTEMPTS):
+    for _ in range(ATTEMPTS):
         artefact = find_latest_artefact_on_s3(file_format, bucket, folder)
         found = get_object_from_s3(artefact)
         if found is not None:
             return found
     raise RuntimeError(
-        f"Could not read {artefact.address}: it was replaced {GET_ATTEMPTS} times "
+        f"Could not read {artefact.address}: it was replaced {ATTEMPTS} times "
         "between listing and reading; wait until its delivery is complete, then retry."
     )
 
@@ -160,33 +217,59 @@ def get_latest_object_from_s3(
 def get_object_from_s3(artefact: S3TimestampedArtefact) -> S3Object | None:
     """Read the very content that was listed; None if it has been replaced or deleted.
 
-    A connection that breaks within the content is tried again: botocore repeats
-    requests, but not the reading of an answer.
-
     Raises:
         RuntimeError: S3 could not be read.
+        TooLarge: It is larger than what is taken of its format.
+    """
+    from botocore.exceptions import ClientError
+
+    file_format = next(
+        file_format
+        for file_format in FILE_FORMATS.values()
+        if artefact.key.lower().endswith(file_format.endings)
+    )
+    if artefact.size > file_format.max_bytes:
+        raise TooLarge(
+            artefact.address,
+            f"{artefact.size:,} bytes",
+            file_format.max_bytes,
+            file_format.remedy,
+        )
+    with explain_s3_errors(f"read {artefact.address}"):
+        try:
+            return within_deadline(lambda: _read(artefact))
+        except ClientError as error:
+            if error_code(error) in ("PreconditionFailed", "NoSuchKey"):
+                return None
+            raise
+
+
+def _read(artefact: S3TimestampedArtefact) -> S3Object:
+    """Read an object, again if an answer breaks off or is not what was asked for.
+
+    Botocore repeats requests, but not the reading of an answer.
     """
     from botocore.exceptions import (
-        ClientError,
+        FlexibleChecksumError,
         HTTPClientError,
         IncompleteReadError,
     )
 
-    with explain_s3_errors(f"read {artefact.address}"):
-        for attempt in range(1, GET_ATTEMPTS + 1):
-            try:
-                response = s3_client().get_object(
-                    Bucket=artefact.bucket, Key=artefact.key, IfMatch=artefact.etag
+    for attempt in range(1, ATTEMPTS + 1):
+        response = s3_client().get_object(
+            Bucket=artefact.bucket, Key=artefact.key, IfMatch=artefact.etag
+        )
+        try:
+            # At the end of the content, botocore compares it with S3's checksum.
+            content = response["Body"].read(artefact.size) + response["Body"].read(1)
+            if len(content) != artefact.size:
+                raise IncompleteReadError(
+                    actual_bytes=len(content), expected_bytes=artefact.size
                 )
-                content = response["Body"].read()
-                break
-            except ClientError as error:
-                if error_code(error) in ("PreconditionFailed", "NoSuchKey"):
-                    return None
+            break
+        except (FlexibleChecksumError, HTTPClientError, IncompleteReadError):
+            if attempt == ATTEMPTS:
                 raise
-            except (HTTPClientError, IncompleteReadError):
-                if attempt == GET_ATTEMPTS:
-                    raise
     return S3Object(
         artefact,
         content,
@@ -215,7 +298,8 @@ def put_object_to_s3(
 
     key = _folder_prefix(folder) + filename
     digest = sha256(content).hexdigest()
-    with explain_s3_errors(f"write s3://{bucket}/{key}"):
+
+    def put() -> bool:
         try:
             s3_client().put_object(
                 Bucket=bucket,
@@ -224,13 +308,27 @@ def put_object_to_s3(
                 IfNoneMatch="*",
                 Metadata={SHA256: digest, **metadata},
             )
+            return True
         except ClientError as error:
             if error_code(error) not in ("PreconditionFailed", "412"):
                 raise
             # A retry of our own put, whose first answer was lost, is refused as well.
             existing = s3_client().head_object(Bucket=bucket, Key=key)
             return existing["Metadata"].get(SHA256) == digest
-    return True
+
+    def put_beside_others() -> bool:
+        for attempt in range(1, ATTEMPTS):
+            try:
+                return put()
+            except ClientError as error:
+                # Another put of that name is under way; S3 asks to try again.
+                if error_code(error) != "ConditionalRequestConflict":
+                    raise
+                sleep(attempt)
+        return put()
+
+    with explain_s3_errors(f"write s3://{bucket}/{key}"):
+        return within_deadline(put_beside_others)
 
 
 def _folder_prefix(folder: str) -> str:

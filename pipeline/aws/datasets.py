@@ -1,14 +1,19 @@
 """A delivery of data, and where it came from."""
 
+import csv
 import gzip
 import warnings
 import zlib
 from datetime import datetime
-from io import BytesIO
+from io import BytesIO, TextIOWrapper
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.aws.artefacts import (
+    DELIVER_LESS,
+    MAX_BYTES,
+    MAX_ROWS,
     S3Object,
+    TooLarge,
     get_latest_object_from_s3,
     get_object_from_s3,
     list_artefacts_on_s3,
@@ -21,6 +26,10 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 GZIP_MAGIC = b"\x1f\x8b"
+
+# Pandas takes up to a kilobyte of memory for each, even where it refuses them.
+MAX_COLUMNS = 100
+EXPANDED = "more bytes when it is expanded"
 
 
 class Dataset(NamedTuple):
@@ -50,6 +59,8 @@ def get_latest_csv_dataset_from_s3(bucket: str, folder: str = "") -> Dataset:
 
     Raises:
         RuntimeError: There is none, or S3 could not be read.
+        TooLarge: It has too many bytes, rows or columns to train on in the memory of
+            the pod.
         ValueError: The object is not CSV in UTF-8.
     """
     return _read_csv_dataset(get_latest_object_from_s3("csv", bucket, folder))
@@ -60,6 +71,7 @@ def get_csv_dataset_from_s3(bucket: str, key: str) -> Dataset:
 
     Raises:
         RuntimeError: There is none, or S3 could not be read.
+        TooLarge: It has too many bytes, rows or columns.
         ValueError: The object is not CSV in UTF-8.
     """
     for artefact in list_artefacts_on_s3("csv", bucket, key.rpartition("/")[0]):
@@ -75,16 +87,24 @@ def get_latest_parquet_dataset_from_s3(bucket: str, folder: str = "") -> Dataset
 
     Raises:
         RuntimeError: There is none, or S3 could not be read.
+        TooLarge: It has too many bytes, rows or columns.
         ValueError: The object is not Parquet.
     """
     from pandas import read_parquet
+    from pyarrow.parquet import ParquetFile
 
     found = get_latest_object_from_s3("parquet", bucket, folder)
+    address = found.artefact.address
     try:
+        stated = ParquetFile(BytesIO(found.content)).metadata
+        groups = map(stated.row_group, range(stated.num_row_groups))
+        _refuse_too_large(address, stated.num_rows, stated.num_columns)
+        if sum(group.total_byte_size for group in groups) > MAX_BYTES:
+            raise TooLarge(address, EXPANDED, MAX_BYTES, DELIVER_LESS)
         data = read_parquet(BytesIO(found.content))
     except (ValueError, OSError) as error:
         raise ValueError(
-            f"{found.artefact.address} is not a Parquet file ({error}); "
+            f"{address} is not a Parquet file ({error}); "
             "deliver it again."
         ) from error
     return _dataset(data, found)
@@ -144,10 +164,10 @@ def _read_csv_dataset(found: S3Object) -> Dataset:
     from pandas import read_csv
     from pandas.errors import ParserError, ParserWarning
 
+    address = found.artefact.address
     try:
-        content = found.content
-        if content.startswith(GZIP_MAGIC):
-            content = gzip.decompress(content)
+        content = _expand(found.content, address)
+        _refuse_too_large(address, *_count_rows_and_columns(content))
         with warnings.catch_warnings():
             warnings.simplefilter("error", ParserWarning)
             data = read_csv(
@@ -156,12 +176,60 @@ def _read_csv_dataset(found: S3Object) -> Dataset:
                 index_col=False,
                 low_memory=False,
             )
-    except (ValueError, ParserError, ParserWarning, OSError, EOFError, zlib.error) as e:
+    except (
+        *(ValueError, ParserError, ParserWarning, csv.Error),
+        *(OSError, EOFError, zlib.error),
+    ) as e:
         raise ValueError(
-            f"{found.artefact.address} is not a CSV file in UTF-8 ({str(e).strip()}); "
+            f"{address} is not a CSV file in UTF-8 ({str(e).strip()}); "
             "deliver it again as comma-separated text with a header line."
         ) from e
     return _dataset(data, found)
+
+
+def _expand(content: bytes, address: str) -> bytes:
+    """Expand what is gzipped, as far as it is taken.
+
+    Raises:
+        TooLarge: It goes on.
+    """
+    if not content.startswith(GZIP_MAGIC):
+        return content
+    with gzip.GzipFile(fileobj=BytesIO(content)) as expanded:
+        content = expanded.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise TooLarge(address, EXPANDED, MAX_BYTES, DELIVER_LESS)
+    return content
+
+
+def _count_rows_and_columns(content: bytes) -> tuple[int, int]:
+    """Count the rows of a CSV below its header, and the columns of the widest.
+
+    Pandas does so as well, but takes the memory for all of them first.
+
+    Raises:
+        csv.Error: A field has more than 131,072 characters.
+        ValueError: It is not in UTF-8.
+    """
+    rows, columns = -1, 0
+    with TextIOWrapper(BytesIO(content), "utf-8-sig", newline="") as text:
+        for row in csv.reader(text):
+            rows += bool(row)
+            columns = max(columns, len(row))
+    return rows, columns
+
+
+def _refuse_too_large(address: str, rows: int, columns: int) -> None:
+    """Refuse a dataset before the memory for it is taken.
+
+    Raises:
+        TooLarge: It has too many rows or columns.
+    """
+    if rows > MAX_ROWS:
+        raise TooLarge(address, f"{rows:,} rows", MAX_ROWS, DELIVER_LESS)
+    if columns > MAX_COLUMNS:
+        remedy = "deliver it with fewer columns under a newer timestamp"
+        raise TooLarge(address, f"{columns:,} columns", MAX_COLUMNS, remedy)
 
 
 def _put_dataset(content: bytes, bucket: str, folder: str, filename: str) -> str:

@@ -1,5 +1,6 @@
 """The newest object is found whatever its name, and nothing is overwritten."""
 
+import os
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -8,7 +9,14 @@ from hypothesis import strategies as st
 from types_boto3_s3 import S3Client
 
 from pipeline import aws
-from pipeline.aws.artefacts import get_latest_object_from_s3, parse_timestamp
+from pipeline.aws import pickling
+from pipeline.aws.artefacts import (
+    MAX_BYTES,
+    get_latest_object_from_s3,
+    parse_timestamp,
+)
+from pipeline.aws.client import s3_client
+from tests.stages.s3_proxy import Request, answer_error, pass_on, run_s3_proxy
 
 MOMENT = datetime(2021, 7, 3, 23, 5, 32, tzinfo=UTC)
 
@@ -153,6 +161,25 @@ def test_what_is_read_is_what_is_hashed_also_if_replaced_meanwhile(
     assert aws.get_object_from_s3(found.artefact) is None
 
 
+@pytest.mark.parametrize(
+    "key, most",
+    [("w_2021-07-03.csv", MAX_BYTES), ("w_2021-07-03.pkl", pickling.MAX_BYTES)],
+)
+def test_an_object_that_is_too_large_is_not_read(
+    s3: S3Client, bucket: str, key: str, most: int
+) -> None:
+    s3.put_object(Bucket=bucket, Key=key, Body=bytes(most + 1))
+    [listed] = aws.list_artefacts_on_s3(key[-3:], bucket)
+    # Of other content than was listed, so that reading it would yield None.
+    s3.put_object(Bucket=bucket, Key=key, Body=b"")
+    with pytest.raises(aws.TooLarge) as refusal:
+        aws.get_object_from_s3(listed)
+    assert str(refusal.value).startswith(
+        f"s3://{bucket}/{key} is too large: it has {most + 1:,} bytes, and at most "
+        f"{most:,} are taken; "
+    )
+
+
 def test_an_object_that_keeps_changing_is_given_up(
     s3: S3Client, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,6 +196,31 @@ def test_a_put_never_overwrites(s3: S3Client, bucket: str) -> None:
     assert not aws.put_object_to_s3(b"second", bucket, "folder", "name")
     kept = s3.get_object(Bucket=bucket, Key="folder/name")["Body"].read()
     assert kept == b"first"
+
+
+@pytest.mark.parametrize("conflicts", [2, 3])
+def test_a_put_beside_another_one_is_tried_again(
+    bucket: str, monkeypatch: pytest.MonkeyPatch, conflicts: int
+) -> None:
+    monkeypatch.setattr("pipeline.aws.artefacts.sleep", lambda seconds: None)
+
+    def fail(request: Request, kind: str, count: int) -> None:
+        act = answer_conflict if count <= conflicts else pass_on
+        act(request)
+
+    answer_conflict = answer_error(409, "ConditionalRequestConflict", "Another put")
+    with run_s3_proxy(os.environ["AWS_ENDPOINT_URL"]) as proxy:
+        proxy.fail = fail
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.address)
+        s3_client.cache_clear()
+        try:
+            if conflicts < 3:
+                assert aws.put_object_to_s3(b"first", bucket, "folder", "name")
+            else:
+                with pytest.raises(RuntimeError, match="ConditionalRequestConflict"):
+                    aws.put_object_to_s3(b"first", bucket, "folder", "name")
+        finally:
+            s3_client.cache_clear()
 
 
 def test_a_put_whose_first_answer_was_lost_is_no_conflict(bucket: str) -> None:

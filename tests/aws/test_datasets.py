@@ -1,6 +1,9 @@
 """A dataset comes back as it was put, with the hash of the bytes that were read."""
 
 import gzip
+import subprocess
+import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from hashlib import sha256
 from uuid import uuid4
@@ -107,6 +110,106 @@ def test_what_is_no_csv_is_refused_by_name(
     refusal = f"s3://{bucket}/week_2021-07-03.csv is not a CSV file in UTF-8"
     with pytest.raises(ValueError, match=refusal):
         aws.get_latest_csv_dataset_from_s3(bucket)
+
+
+HEADER = b"product_code,orders_placed,hours_to_dispatch\n"
+TOO_LARGE: dict[str, tuple[Callable[[], bytes], str]] = {
+    "10 million rows, gzipped": (
+        lambda: gzip.compress(HEADER + b"SKU001,1,1\n" * 10_000_000, 1),
+        "more bytes when it is expanded, and at most 16,777,216",
+    ),
+    "a gzip bomb": (
+        lambda: gzip.compress(bytes(2**26), 1),
+        "more bytes when it is expanded, and at most 16,777,216",
+    ),
+    "two gzips in one": (
+        lambda: 2 * gzip.compress(bytes(9 * 2**20), 1),
+        "more bytes when it is expanded, and at most 16,777,216",
+    ),
+    "a row too many": (
+        lambda: HEADER + b"SKU001,1,1\n" * 20_001,
+        "20,001 rows, and at most 20,000",
+    ),
+    "as many rows as fit": (
+        lambda: b"a\n" + b"1\n" * (8 * 2**20 - 1),
+        "8,388,607 rows, and at most 20,000",
+    ),
+    "rows that end as on old Macs": (
+        lambda: b"a\r" + b"1\r" * 20_001,
+        "20,001 rows, and at most 20,000",
+    ),
+    "a wide header": (
+        lambda: b"\n" + b"a," * 8_000_000 + b"a\n",
+        "8,000,001 columns, and at most 100",
+    ),
+    "a header that is quoted": (
+        lambda: b'a"b,"\n",' + b"a," * 8_000_000 + b"a\n",
+        "8,000,003 columns, and at most 100",
+    ),
+    "a wide row": (
+        lambda: b"a,b\n" + b"1," * 8_000_000 + b"1\n",
+        "8,000,001 columns, and at most 100",
+    ),
+}
+# Less than training takes; most of it is what the stage imports.
+MEMORY_MIB = 400
+# With all that the stage has imported. (The peak that getrusage tells is the parent's.)
+REFUSE = """
+import re, sys
+from pathlib import Path
+import pipeline.train_model
+from pipeline import aws
+for folder in range(int(sys.argv[2])):
+    try:
+        aws.get_latest_csv_dataset_from_s3(sys.argv[1], str(folder))
+    except aws.TooLarge as refusal:
+        peak = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())
+        print(int(peak[1]) // 1024, refusal)
+"""
+
+
+def test_what_is_too_large_is_refused_within_little_memory(
+    s3: S3Client, bucket: str
+) -> None:
+    for folder, (make, _) in enumerate(TOO_LARGE.values()):
+        s3.put_object(Bucket=bucket, Key=f"{folder}/week_2021-07-03.csv", Body=make())
+    refused = subprocess.run(
+        [sys.executable, "-c", REFUSE, bucket, str(len(TOO_LARGE))],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    refusals = refused.stdout.splitlines()
+    for refusal, (name, (_, found)) in zip(refusals, TOO_LARGE.items(), strict=True):
+        memory, sentence = refusal.split(" ", 1)
+        assert f".csv is too large: it has {found} are taken; deliver" in sentence, name
+        assert int(memory) < MEMORY_MIB, name
+
+
+@pytest.mark.parametrize(
+    "data, found",
+    [
+        (DataFrame({"a": range(20_001)}), "20,001 rows"),
+        (DataFrame({f"c{i}": [1] for i in range(101)}), "101 columns"),
+        (DataFrame({"a": [f"{i:01000}" for i in range(19_000)]}), "more bytes when"),
+    ],
+    ids=["rows", "columns", "bytes"],
+)
+def test_too_large_a_parquet_is_refused(
+    bucket: str, data: DataFrame, found: str
+) -> None:
+    aws.put_parquet_dataset_to_s3(data, "week", MOMENT, bucket)
+    with pytest.raises(aws.TooLarge, match=f"week_.* is too large: it has {found}"):
+        aws.get_latest_parquet_dataset_from_s3(bucket)
+
+
+def test_as_many_rows_and_columns_as_are_taken_are_read(bucket: str) -> None:
+    data = DataFrame({f"c{i}": range(20_000) for i in range(3)})
+    aws.put_csv_dataset_to_s3(data, "week", MOMENT, bucket)
+    assert_frame_equal(aws.get_latest_csv_dataset_from_s3(bucket).data, data)
+    data = DataFrame({f"c{i}": ['"two\nlines"'] for i in range(100)})
+    aws.put_csv_dataset_to_s3(data, "wide", MOMENT, bucket, "wide")
+    assert_frame_equal(aws.get_latest_csv_dataset_from_s3(bucket, "wide").data, data)
 
 
 def test_what_is_no_parquet_is_refused_by_name(s3: S3Client, bucket: str) -> None:
