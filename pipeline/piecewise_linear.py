@@ -4,9 +4,10 @@ Nothing heavy is imported here, because the service imports it.
 """
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isfinite
-from operator import lt
+from operator import lt, sub, truediv
 
 # Where a model's metadata holds its curves, by product code.
 CURVES = "curves"
@@ -28,10 +29,15 @@ class PiecewiseLinear:
     hours: list[float]
 
     def __post_init__(self) -> None:
-        ascending = all(map(lt, self.orders_placed, self.orders_placed[1:]))
-        finite = all(map(isfinite, [*self.orders_placed, *self.hours]))
-        same_length = len(self.orders_placed) == len(self.hours) > 0
-        if not (ascending and finite and same_length):
+        numbers = [*self.orders_placed, *self.hours]
+        if not (
+            len(self.orders_placed) == len(self.hours) > 0
+            and {*map(type, numbers)} == {float}
+            and all(map(isfinite, numbers))
+            and all(map(lt, self.orders_placed, self.orders_placed[1:]))
+            # Or an estimate between two knots could be infinite.
+            and all(map(isfinite, self._slopes()))
+        ):
             raise ValueError("its knots are not finite, ascending, one per estimate")
 
     def __call__(self, orders_placed: float) -> float:
@@ -45,3 +51,7 @@ class PiecewiseLinear:
         slope = (to_hours - from_hours) / (end - start)
         # Rounding could lift the end of a piece above the start of the next.
         return min(from_hours + slope * (orders_placed - start), to_hours)
+
+    def _slopes(self) -> Iterator[float]:
+        rises = map(sub, self.hours[1:], self.hours)
+        return map(truediv, rises, map(sub, self.orders_placed[1:], self.orders_placed))

@@ -74,8 +74,9 @@ def test_a_fall_in_a_single_step_of_a_tree_is_found() -> None:
 def test_a_fall_in_a_single_piece_of_a_curve_is_found() -> None:
     tree = grow_tree_with_one_fall()
     model = MonotoneTreeRegressor.from_fitted(tree, [[0, code] for code in range(5)])
-    rising = PiecewiseLinear([0, 200], [0, 20])
+    rising = PiecewiseLinear([0.0, 200.0], [0.0, 20.0])
     model.curves_ = dict.fromkeys(range(5), rising)
     assert find_model_faults(model, FEATURES, HOURS) == []
-    model.curves_[4] = PiecewiseLinear([0, 120, 120.5, 200], [0, 12, 11.9, 20])
+    orders = [0.0, 120.0, 120.5, 200.0]
+    model.curves_[4] = PiecewiseLinear(orders, [0.0, 12.0, 11.9, 20.0])
     assert find_model_faults(model, FEATURES, HOURS) == [NOT_INCREASING]

@@ -32,6 +32,11 @@ def test_one_knot_is_a_constant() -> None:
         ([2.0, 1.0], [1.0, 2.0]),
         ([1.0, math.inf], [1.0, 2.0]),
         ([1.0, 2.0], [1.0, math.nan]),
+        ([1.0, 2.0], [-1e308, 1e308]),
+        ([0.0, 5e-324], [1.0, 2.0]),
+        ([False, True], [1.0, 2.0]),
+        ([1.0, 2.0], [False, True]),
+        ([1.0, 2.0], [1, 10**400]),
     ],
 )
 def test_senseless_knots_are_refused(orders: list[float], hours: list[float]) -> None:

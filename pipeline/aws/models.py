@@ -5,23 +5,33 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from importlib.metadata import version
+from json import JSONEncoder
 from os import environ
 from typing import Any
 
 from pipeline.aws.artefacts import (
     S3Object,
+    TooLarge,
     find_latest_artefact_on_s3,
     get_latest_object_from_s3,
     get_object_from_s3,
     list_artefacts_on_s3,
+    printable,
     make_timestamped_filename,
     put_object_to_s3,
 )
 from pipeline.aws.datasets import Dataset
-from pipeline.aws.pickling import pickle_model, unpickle_model
+from pipeline.aws.pickling import (
+    MAX_BYTES,
+    pickle_model,
+    unpickle_estimator,
+    unpickle_model,
+)
 from pipeline.aws.signing import find_forgery, sign
 
 PUT_ATTEMPTS = 60
+# As long as the longest key on S3.
+MAX_TEXT = 1024
 
 log = logging.getLogger("pipeline")
 
@@ -71,9 +81,13 @@ class Model:
 
     @property
     def model(self) -> Any:
-        """The trained estimator."""
+        """The trained estimator.
+
+        Raises:
+            UnpicklingError: What the model holds is none of ours.
+        """
         if self._model is None:
-            self._model = unpickle_model(self._model_pickle)
+            self._model = unpickle_estimator(self._model_pickle)
         return self._model
 
     @property
@@ -106,14 +120,21 @@ class Model:
         return state | {"_creation_time": self._creation_time.isoformat()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        if {name: type(value) for name, value in state.items()} not in STATES:
+            raise RuntimeError("its parts are not those of a model")
         installed = version("scikit-learn")
         if state["_scikit_learn_version"] != installed:
             raise RuntimeError(
                 f"it was made with scikit-learn {state['_scikit_learn_version']} and "
                 f"{installed} is installed"
             )
-        if {name: type(value) for name, value in state.items()} not in STATES:
-            raise RuntimeError("its parts are not those of a model")
+        for name, value in state.items():
+            if isinstance(value, str) and not is_short_line(value):
+                raise RuntimeError(
+                    f"its {name.strip('_')} is not one line of printable text of at "
+                    f"most {MAX_TEXT:,} characters"
+                )
+        check_metadata(state["_metadata"])
         if sha256(state["_model_pickle"]).hexdigest() != state["_model_hash"]:
             raise RuntimeError("its estimator has another hash than it says")
         self.__dict__.update(state)
@@ -163,6 +184,31 @@ STATES = [
     }
     for metadata in (dict, type(None))
 ]
+
+
+def is_short_line(text: str) -> bool:
+    """Whether a text can stand in logs and answers: no control or half characters."""
+    return len(text) <= MAX_TEXT and text.isprintable()
+
+
+def check_metadata(metadata: dict[str, Any] | None) -> None:
+    """Make sure that metadata are what JSON holds, and not more than a model needs.
+
+    Raises:
+        RuntimeError: They are not.
+    """
+    length = 0
+    try:
+        for name in metadata or {}:
+            if not isinstance(name, str) or not is_short_line(name):
+                raise ValueError("a name is not one line of text")
+        # Piece by piece: a small pickle can refer to one long text a million times.
+        for piece in JSONEncoder().iterencode(metadata):
+            length += len(piece)
+            if length > MAX_BYTES:
+                raise ValueError("they are too long")
+    except (RecursionError, TypeError, ValueError) as error:
+        raise RuntimeError(f"its metadata are not plain: {error}") from error
 
 
 def check_loadable(model: Model) -> None:
@@ -241,9 +287,16 @@ def get_newest_good_model_from_s3(
     find_latest_artefact_on_s3("pkl", bucket, folder)
     refusals: list[str] = []
     for artefact in list_artefacts_on_s3("pkl", bucket, folder):
-        found = get_object_from_s3(artefact)
+        try:
+            found = get_object_from_s3(artefact)
+        except TooLarge as refusal:
+            log.error(f"Refused: {refusal}")
+            refusals.append(str(refusal))
+            continue
         if found is None:
-            refusals.append(f"{artefact.address} was replaced while it was read.")
+            refusals.append(
+                f"{quote(artefact.address)} was replaced while it was read."
+            )
             log.error(f"Refused: {refusals[-1]}")
             continue
         try:
@@ -259,9 +312,10 @@ def get_newest_good_model_from_s3(
     )
 
 
-def quote(error: Exception) -> str:
-    """What an error says, made safe: a hostile object must not write log lines."""
-    return ascii(str(error).rstrip(".") or type(error).__name__)[1:-1][:300]
+def quote(found: object) -> str:
+    """What an error or a name says, made safe: none must write lines of its own."""
+    text = str(found).rstrip(".") or type(found).__name__
+    return printable(text[:MAX_TEXT])
 
 
 def load_model(found: S3Object) -> Model:
@@ -272,7 +326,7 @@ def load_model(found: S3Object) -> Model:
             `Model`, or were made with another release of scikit-learn.
         ValueError: The signing key is none.
     """
-    address = found.artefact.address
+    address = quote(found.artefact.address)
     remedy = "train a new model with this release of the pipeline"
     forgery = find_forgery(found)
     if forgery is not None:

@@ -121,6 +121,19 @@ def test_a_model_whose_parts_do_not_fit_is_refused(
         aws.get_latest_pkl_model_from_s3(bucket, "models")
 
 
+def test_a_model_that_is_too_large_is_passed_over(
+    s3: S3Client, bucket: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = Model("m", TREE, DATASET)
+    good.put_model_to_s3(bucket, "models")
+    s3.put_object(Bucket=bucket, Key="models/m_2999-01-01.pkl", Body=bytes(2**24 + 1))
+    model, refusals = aws.get_newest_good_model_from_s3(bucket, "models", check=str)
+    assert model == good
+    [refusal] = refusals
+    assert "/models/m_2999-01-01.pkl is too large: it has 16,777,217 bytes" in refusal
+    assert f"Refused: {refusal}" in caplog.text
+
+
 def test_a_model_that_is_replaced_while_it_is_read_is_told(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

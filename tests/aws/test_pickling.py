@@ -18,7 +18,12 @@ from sklearn.tree._tree import NODE_DTYPE
 from types_boto3_s3 import S3Client
 
 from pipeline import aws
-from pipeline.aws.pickling import MAX_BYTES, pickle_model, unpickle_model
+from pipeline.aws.pickling import (
+    MAX_BYTES,
+    pickle_model,
+    unpickle_estimator,
+    unpickle_model,
+)
 from pipeline.monotone_tree import MonotoneTreeRegressor
 from pipeline.train_model import prepare_data, preprocess
 from pipeline.tree_arrays import flatten_tree, rebuild_tree
@@ -150,6 +155,17 @@ def test_a_hostile_pickle_is_refused_and_executes_nothing(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_a_hostile_estimator_is_refused_and_executes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, payload: str
+) -> None:
+    """The estimator of a model may be made of more classes than the model itself."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(pickle.UnpicklingError):
+        unpickle_estimator(PAYLOADS[payload])
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_payloads_are_real(tmp_path: Path) -> None:
     """Python's own unpickler executes them."""
     for name in ("os.system", "builtins.eval", "attribute chain", "memo trick", "OBJ"):
@@ -163,7 +179,7 @@ def test_the_payloads_are_real(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("estimator", [TREE, MONOTONE], ids=["tree", "projection"])
 def test_our_models_come_back_as_they_were(estimator: Any) -> None:
-    loaded: Any = unpickle_model(pickle_model(estimator))
+    loaded: Any = unpickle_estimator(pickle_model(estimator))
     assert np.array_equal(loaded.predict(FEATURES), estimator.predict(FEATURES))
     assert loaded.get_params(deep=False).keys() == estimator.get_params(False).keys()
     tree = loaded if estimator is TREE else loaded.estimator_
@@ -227,7 +243,7 @@ def test_a_tree_of_more_features_than_its_estimator_is_refused() -> None:
     liar = DecisionTreeRegressor(max_depth=6).fit(FEATURES, DATA.y_train)
     liar.n_features_in_ = 1
     with pytest.raises(pickle.UnpicklingError, match="another number of features"):
-        unpickle_model(pickle_model(liar))
+        unpickle_estimator(pickle_model(liar))
 
 
 def test_a_long_reference_to_a_container_is_refused() -> None:
