@@ -21,12 +21,18 @@ log = logging.getLogger("pipeline")
 
 
 def get_champion(s3_bucket: str) -> aws.Model | None:
-    """Get the newest model; None, with the reason in the log, if none is of use."""
+    """Get the newest model; None, with the reason in the log, if it is of no use.
+
+    Raises:
+        S3Failure: It could not be read. It may be better than any new one.
+    """
     if not aws.list_artefacts_on_s3("pkl", s3_bucket, MODELS_FOLDER):
         log.info("No champion to compare with: this is the first model.")
         return None
     try:
         return aws.get_latest_pkl_model_from_s3(s3_bucket, MODELS_FOLDER)
+    except aws.S3Failure:
+        raise
     except RuntimeError as error:
         log.warning(f"No champion to compare with: {error}")
         return None
