@@ -90,6 +90,12 @@ def check_delivery(data: DataFrame, source: str) -> DataFrame:
     )
 
 
+def show(value: str) -> str:
+    """A value as delivered, fit for a log: in one line, and not of any length."""
+    printable = "".join(char if char.isprintable() else "?" for char in value)
+    return printable if len(printable) <= 40 else f"{printable[:40]}..."
+
+
 def describe_faults(failure_cases: DataFrame) -> str:
     """Tell pandera's failure cases column by column.
 
@@ -103,6 +109,7 @@ def describe_faults(failure_cases: DataFrame) -> str:
         line = int(cases["index"].min()) + 2
         rows = f"{len(cases)} {'row is' if len(cases) == 1 else 'rows are'} {fault}"
         examples = cases["failure_case"].dropna().astype(str).unique()
-        listed = f" ({', '.join(sorted(examples)[:10])})" if len(examples) else ""
+        shown = ", ".join(map(show, sorted(examples)[:10]))
+        listed = f" ({shown})" if shown else ""
         faults.append(f"column {column}: {rows}{listed}, the first in line {line}")
     return "; ".join(faults)

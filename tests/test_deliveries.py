@@ -102,6 +102,13 @@ def test_bad_deliveries_are_refused_with_object_column_and_rows(
     assert "\n" not in sentence
 
 
+def test_delivered_values_write_no_log_lines(week: DataFrame) -> None:
+    forged = "SKU1\n2021-07-03T23:05:32Z - INFO - main - All is well" + 9 * "\x1b[2J"
+    with pytest.raises(ValueError) as refusal:
+        check_delivery(spoil("product_code", forged)(week), SOURCE)
+    assert "unknown (SKU1?2021-07-03T23:05:32Z - INFO - main ...)" in str(refusal.value)
+
+
 def test_all_faults_are_named_at_once(week: DataFrame) -> None:
     spoiled = spoil("orders_placed", -1)(spoil("product_code", "SKU009")(week))
     with pytest.raises(ValueError, match="negative.*unknown"):
