@@ -66,6 +66,12 @@ class Estimate(BaseModel):
     ]
 
 
+class Refusal(BaseModel):
+    """That a request was not answered, and why."""
+
+    detail: Annotated[str, Field(description="What is wrong, for a person to read.")]
+
+
 class Readiness(BaseModel):
     """That the service is ready, and with which model."""
 

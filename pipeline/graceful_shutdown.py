@@ -1,0 +1,72 @@
+"""A server that ends without losing a request that it could have answered."""
+
+import asyncio
+import ctypes
+import socket
+import struct
+import sys
+from contextlib import suppress
+
+import uvicorn
+
+# Kubernetes sends SIGTERM while its nodes may still send new connections here, and
+# SIGKILL when the pod's grace is over: 30 seconds, where nothing else is set.
+QUIET_SECONDS = 1.0
+MAX_ACCEPTING_SECONDS = 5.0
+MAX_ANSWERING_SECONDS = 20
+# For a connection or a request that is on its way.
+ARRIVAL_SECONDS = 0.1
+
+SO_ATTACH_FILTER = 26
+# Classic BPF, as (code, jump if true, jump if false, value).
+DROP_SYN = (
+    (0x30, 0, 0, 13),  # load the byte of flags from the TCP header
+    (0x45, 0, 1, 0x02),  # is SYN among them?
+    (0x06, 0, 0, 0),  # drop it
+    (0x06, 0, 0, 0xFFFF),  # keep it
+)
+
+
+class GracefulServer(uvicorn.Server):
+    """Uvicorn's server, which would close the port on connections that wait there."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Go on until a second passes without a request, then answer what has come."""
+        # Clients are to move on: uvicorn closes a connection that is told so.
+        self.server_state.default_headers.append((b"connection", b"close"))
+        await self.wait_for_quiet()
+        for listener in sockets or []:
+            refuse_new_connections(listener)
+        # Accept those that have begun.
+        await asyncio.sleep(ARRIVAL_SECONDS)
+        for server in self.servers:
+            server.close()
+        for listener in sockets or []:
+            listener.close()
+        # Read their requests.
+        await asyncio.sleep(ARRIVAL_SECONDS)
+        await super().shutdown(sockets)
+
+    async def wait_for_quiet(self) -> None:
+        for _ in range(int(MAX_ACCEPTING_SECONDS / QUIET_SECONDS)):
+            requests = self.server_state.total_requests
+            await asyncio.sleep(QUIET_SECONDS)
+            if self.force_exit or self.server_state.total_requests == requests:
+                return
+
+
+def refuse_new_connections(listener: socket.socket) -> None:
+    """Take no more connections, so that none waits to be accepted when the port closes.
+
+    The kernel resets those that do, though their clients may have sent requests. Where
+    the first packet of a connection is dropped, the client repeats it a second later,
+    and is refused by the closed port, before it has sent anything.
+
+    Where the system knows no such filter, the port closes without.
+    """
+    if sys.platform == "linux":
+        program = b"".join(struct.pack("HBBI", *line) for line in DROP_SYN)
+        memory = ctypes.create_string_buffer(program)
+        packed = struct.pack("HP", len(DROP_SYN), ctypes.addressof(memory))
+        with suppress(OSError):
+            listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, packed)

@@ -1,0 +1,198 @@
+"""How much, how long and how many: what the service takes from its clients.
+
+Uvicorn with httptools hands a request to the application as soon as its headers have
+come, and waits without end for both. Here a request is taken whole, within limits of
+size and time, before anything else sees it: whoever sends slowly, much or never holds
+a connection for a few seconds and nothing more.
+"""
+
+import asyncio
+import json
+import resource
+from functools import cache
+from http import HTTPStatus
+from typing import NoReturn
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+MAX_HEAD_BYTES = 8 * 1024
+MAX_BODY_BYTES = 8 * 1024
+# For a request to arrive, and for its answer to be taken.
+MAX_SECONDS = 10
+MAX_CONNECTIONS = 12_000
+# Of files other than connections.
+RESERVED_FILES = 100
+# That have arrived and wait for their answer: less than 0.1 s of a core's work.
+MAX_WAITING_REQUESTS = 500
+MAX_WAITING_REQUESTS_OF_A_CONNECTION = 16
+RETRY_AFTER_SECONDS = 1
+
+# What is refused, by status; the documentation lists the same.
+REFUSALS = {
+    400: "The request is not valid HTTP or JSON.",
+    408: f"The request did not arrive whole within {MAX_SECONDS} seconds.",
+    413: f"The body is larger than {MAX_BODY_BYTES} bytes.",
+    431: f"The request line and headers are larger than {MAX_HEAD_BYTES} bytes.",
+    503: "The service has too much to do; try again after Retry-After seconds.",
+}
+
+
+class Refused(Exception):
+    """Stops the parser; the parser takes it for an error of its own."""
+
+
+@cache
+def max_connections() -> int:
+    """Allow as many open files as the operating system does; tells for how many
+    connections they are enough, up to MAX_CONNECTIONS."""
+    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    if files == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return min(MAX_CONNECTIONS, files - RESERVED_FILES)
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """One connection: uvicorn's, with limits.
+
+    Attributes:
+        began: When the connection was opened, or its latest request began to arrive, or
+            was refused (seconds of the loop's clock).
+        arriving: Whether a request has begun to arrive and is not whole.
+        head_arrived: Whether its headers are.
+        received_bytes: How much of it has come in earlier pieces.
+        has_asked: Whether there ever was a whole request.
+        refusal: Status to refuse with what cannot be parsed.
+        refused: Whether a request was refused: no more is read from this connection.
+    """
+
+    def connection_made(  # type: ignore[override]
+        self, transport: asyncio.Transport
+    ) -> None:
+        super().connection_made(transport)
+        self.arriving = self.head_arrived = self.has_asked = self.refused = False
+        self.received_bytes = 0
+        self.body = b""
+        self.refusal = 400
+        self.began = self.loop.time()
+        self.timer = self.loop.call_later(MAX_SECONDS, self.check_time)
+        if len(self.connections) > max_connections():
+            self.refuse(503)
+            self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.timer.cancel()
+        super().connection_lost(exc)
+
+    def check_time(self) -> None:
+        """Let go of a client that makes the service wait; called from time to time."""
+        rest = self.began + MAX_SECONDS - self.loop.time()
+        if rest <= 0:
+            rest = MAX_SECONDS
+            closing = self.refused or self.transport.is_closing()
+            if closing or self.transport.get_write_buffer_size():
+                self.transport.abort()
+                return
+            if self.arriving:
+                self.refuse(408)
+            elif not self.has_asked:
+                self.transport.close()
+        self.timer = self.loop.call_later(rest, self.check_time)
+
+    def data_received(self, data: bytes) -> None:
+        if self.refused:
+            return
+        super().data_received(data)
+        if self.arriving:
+            self.received_bytes += len(data)
+            if not self.head_arrived and self.received_bytes > MAX_HEAD_BYTES:
+                self.refuse(431)
+            elif self.received_bytes > MAX_HEAD_BYTES + MAX_BODY_BYTES:
+                self.refuse(413)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Answer a client that says no more, but has asked."""
+        if self.is_answering():
+            self.cycle.keep_alive = False
+            return True
+        return False
+
+    def is_answering(self) -> bool:
+        return self.has_asked and not self.cycle.response_complete
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.arriving, self.head_arrived = True, False
+        self.received_bytes = 0
+        self.body = b""
+        self.began = self.loop.time()
+
+    def on_headers_complete(self) -> None:
+        """Check what is known by now; uvicorn hears of it when the request is whole."""
+        self.head_arrived = True
+        head_bytes = len(self.url)
+        for name, value in self.headers:
+            head_bytes += len(name) + len(value)
+            if name == b"content-length" and int(value) > MAX_BODY_BYTES:
+                self.stop(413)
+        if head_bytes > MAX_HEAD_BYTES:
+            self.stop(431)
+        if self.expect_100_continue:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.expect_100_continue = False
+
+    def on_body(self, body: bytes) -> None:
+        self.body += body
+        if len(self.body) > MAX_BODY_BYTES:
+            self.stop(413)
+
+    def on_message_complete(self) -> None:
+        if (
+            len(self.tasks) >= MAX_WAITING_REQUESTS
+            or len(self.pipeline) >= MAX_WAITING_REQUESTS_OF_A_CONNECTION
+        ):
+            self.stop(503)
+        self.arriving, self.has_asked = False, True
+        super().on_headers_complete()
+        super().on_body(self.body)
+        super().on_message_complete()
+
+    def stop(self, refusal: int) -> NoReturn:
+        """Stop the parser, whose callbacks call this, and refuse with a status."""
+        self.refusal = refusal
+        raise Refused
+
+    def send_400_response(self, msg: str) -> None:
+        """Called by uvicorn when the parser has stopped."""
+        self.refuse(self.refusal)
+
+    def refuse(self, status: int) -> None:
+        """Answer with a refusal and wait for the client to close, hearing no more.
+
+        To close at once would reset the connection of a client that still sends, and
+        the refusal would be lost with it (RFC 9112, section 9.6).
+        """
+        self.refused, self.arriving = True, False
+        self.began = self.loop.time()
+        self.body = b""
+        if self.is_answering():
+            # The answer to an earlier request comes first, and is the last.
+            self.cycle.keep_alive = False
+            return
+        body = json.dumps({"detail": REFUSALS[status]}).encode()
+        headers = [
+            *self.server_state.default_headers,
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+        ]
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+            headers.append((b"retry-after", b"%d" % RETRY_AFTER_SECONDS))
+        lines = [b"%b: %b\r\n" % header for header in headers]
+        self.transport.write(b"".join([STATUS_LINE[status], *lines, b"\r\n", body]))
+        self.transport.write_eof()
+
+    def shutdown(self) -> None:
+        """Close when the service ends, but not while a request is arriving."""
+        if not self.arriving:
+            super().shutdown()

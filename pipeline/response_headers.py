@@ -1,0 +1,31 @@
+"""The headers of every answer, which tell browsers what not to do with it.
+
+After the OWASP HTTP Headers Cheat Sheet, as far as it concerns a service without
+cookies. TLS, and so Strict-Transport-Security, is for whatever stands before it.
+"""
+
+# The script within the page that /docs answers with; a test compares.
+DOCS_SCRIPT = "sha256-QOOQu4W1oxGqd2nbXbxiA1Di6OHQOLQD+o+G9oWL8YY="
+
+# Swagger UI sets styles on elements and has its icons in data: URLs.
+CONTENT_SECURITY_POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        f"script-src 'self' '{DOCS_SCRIPT}'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data:",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    ]
+)
+
+RESPONSE_HEADERS = [
+    ("content-security-policy", CONTENT_SECURITY_POLICY),
+    # An estimate is of the moment.
+    ("cache-control", "no-store"),
+    ("x-content-type-options", "nosniff"),
+    # For browsers that do not know frame-ancestors.
+    ("x-frame-options", "DENY"),
+]

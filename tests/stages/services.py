@@ -1,0 +1,83 @@
+"""The serving stage as a process, and a small model for it."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from pandas import DataFrame
+
+from pipeline import aws
+from pipeline.train_model import persist_model, prepare_data, train_model
+from sandbox.orders import make_week
+
+ROOT = Path(__file__).parents[2]
+ENDPOINT = "/api/v0.1/time_to_dispatch"
+ORDER = {"product_code": "SKU001", "orders_placed": 112}
+START_TIMEOUT_SECONDS = 60
+DATASET = aws.Dataset(
+    DataFrame(), datetime(2021, 7, 2, 23, tzinfo=UTC), "b", "datasets/w.csv", "c0ffee"
+)
+
+
+def persist(bucket: str) -> aws.Model:
+    """Train a small model and persist it."""
+    model, metrics = train_model(
+        prepare_data(make_week(rows=300, seed=5)), {"random_state": [42]}
+    )
+    persist_model(bucket, model, DATASET, metrics)
+    return aws.get_latest_pkl_model_from_s3(bucket, "models")
+
+
+@contextmanager
+def running_service(
+    bucket: str, as_bodywork: bool = False
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Start the stage on a free port; yields the process and its address."""
+    command = ["serve_model.py"] if as_bodywork else ["-m", "pipeline.serve_model"]
+    folder = ROOT / "pipeline" if as_bodywork else ROOT
+    with running(*command, bucket, folder=folder) as (process, address):
+        yield process, address
+
+
+@contextmanager
+def running(
+    *arguments: str, folder: Path = ROOT
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Start Python with what serves on a free port; yields it and its address."""
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "HOST": "127.0.0.1",
+            "PORT": "0",
+        },
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            if "Answering on " in line:
+                address = line.partition("Answering on ")[2].partition(",")[0]
+                break
+        else:
+            pytest.fail("the service ended before it answered")
+        yield process, address
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -1,0 +1,431 @@
+"""What the service refuses, and that it answers others meanwhile, when S3 is gone."""
+
+import json
+import re
+import resource
+import select
+import signal
+import socket
+import subprocess
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from hashlib import sha256
+from http.client import HTTPResponse
+
+import httpx2 as httpx
+import pytest
+
+from pipeline.aws.client import s3_client
+from pipeline.request_limits import (
+    MAX_BODY_BYTES,
+    MAX_HEAD_BYTES,
+    MAX_SECONDS,
+    MAX_WAITING_REQUESTS,
+    MAX_WAITING_REQUESTS_OF_A_CONNECTION,
+    RESERVED_FILES,
+    RETRY_AFTER_SECONDS,
+)
+from pipeline.serve_model import FAILURE
+from sandbox.s3_server import make_bucket, run_s3_server
+from tests.stages.services import (
+    ENDPOINT,
+    ORDER,
+    persist,
+    running,
+    running_service,
+    wait_until,
+)
+
+JSON = {"content-type": "application/json"}
+BODY = json.dumps(ORDER).encode()
+HEAD = (
+    f"POST {ENDPOINT} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
+    f"Content-Length: {len(BODY)}\r\n"
+).encode()
+REQUEST = HEAD + b"\r\n" + BODY
+BIG_REQUEST = b"GET /static-offline-docs/swagger-ui-bundle.js HTTP/1.1\r\n\r\n"
+SECURITY_HEADERS = {
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+}
+TIMEOUT_SECONDS = 30
+
+
+@pytest.fixture(scope="module")
+def attacked() -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A service whose S3 server ended after its start: its process and address."""
+    with ExitStack() as stack:
+        with run_s3_server() as settings, pytest.MonkeyPatch.context() as patch:
+            for name, value in settings.items():
+                patch.setenv(name, value)
+            s3_client.cache_clear()
+            make_bucket("gone")
+            persist("gone")
+            started = stack.enter_context(running_service("gone"))
+            endpoint = settings["AWS_ENDPOINT_URL"]
+        s3_client.cache_clear()
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(endpoint)
+        yield started
+        process, _ = started
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=TIMEOUT_SECONDS) == 0
+
+
+@pytest.fixture
+def address(attacked: tuple[subprocess.Popen[str], str]) -> str:
+    return attacked[1]
+
+
+@contextmanager
+def connected(
+    address: str, count: int = 1, saying: bytes = b""
+) -> Iterator[list[socket.socket]]:
+    """Open connections to a service, and say something on each at once."""
+    host, port = address.removeprefix("http://").split(":")
+    with ExitStack() as stack:
+        connections = []
+        for _ in range(count):
+            connection = socket.create_connection((host, int(port)), TIMEOUT_SECONDS)
+            connections.append(stack.enter_context(connection))
+            connection.sendall(saying)
+        yield connections
+
+
+def read_answer(connection: socket.socket) -> tuple[HTTPResponse, bytes]:
+    """Read the one answer that is sent."""
+    with HTTPResponse(connection) as response:
+        response.begin()
+        return response, response.read()
+
+
+def read_all(connection: socket.socket) -> bytes:
+    with connection.makefile("rb") as stream:
+        return stream.read()
+
+
+def assert_refused(connection: socket.socket, status: int) -> HTTPResponse:
+    """Read a refusal: JSON, with the headers of each answer, and then the end."""
+    response, body = read_answer(connection)
+    assert response.status == status
+    assert response.headers["content-type"] == "application/json"
+    assert json.loads(body).keys() == {"detail"}
+    assert response.headers["connection"] == "close"
+    for name, value in SECURITY_HEADERS.items():
+        assert response.headers.get_all(name) == [value]
+    assert connection.recv(1) == b""
+    return response
+
+
+def assert_answers(address: str) -> None:
+    response = httpx.post(address + ENDPOINT, json=ORDER, timeout=TIMEOUT_SECONDS)
+    assert response.status_code == 200
+    assert response.json().keys() == {"est_hours_to_dispatch", "model_version"}
+
+
+def test_estimates_go_on_without_s3(address: str) -> None:
+    assert_answers(address)
+    assert httpx.get(f"{address}/readyz").is_success
+
+
+@pytest.mark.parametrize(
+    "request_, status",
+    [
+        (b"garbage\r\n\r\n", 400),
+        (b"GET /\xff HTTP/1.1\r\nHost: test\r\n\r\n", 400),
+        (HEAD + b"Content-Length: 7\r\n\r\n", 400),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", 400),
+        (b"GET /livez HTTP/1.1\r\nA: " + b"a" * MAX_HEAD_BYTES + b"\r\n\r\n", 431),
+        (b"GET /livez HTTP/1.1\r\nA: " + b"a" * MAX_HEAD_BYTES, 431),
+        (b"GET /" + b"a" * MAX_HEAD_BYTES + b" HTTP/1.1\r\n\r\n", 431),
+        (
+            b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (MAX_BODY_BYTES + 1),
+            413,
+        ),
+        (
+            b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+            + b"%x\r\n" % (MAX_BODY_BYTES + 1)
+            + b" " * (MAX_BODY_BYTES + 1),
+            413,
+        ),
+        (
+            b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+            + b"1\r\n \r\n" * MAX_BODY_BYTES,
+            413,
+        ),
+    ],
+    ids="garbage path lengths smuggled head endless-head url declared chunk "
+    "chunks".split(),
+)
+def test_what_is_too_large_or_no_http_is_refused(
+    address: str, request_: bytes, status: int
+) -> None:
+    with connected(address) as [connection]:
+        connection.sendall(request_)
+        assert_refused(connection, status)
+
+
+def test_a_head_that_comes_in_pieces_without_end_is_refused(address: str) -> None:
+    with connected(address) as [connection]:
+        connection.sendall(b"GET / HTTP/1.1\r\n")
+        for _ in range(MAX_HEAD_BYTES // 1000 + 1):
+            time.sleep(0.01)
+            connection.sendall(b"A: " + b"a" * 1000 + b"\r\n")
+        assert_refused(connection, 431)
+
+
+def test_trailers_without_end_are_refused(address: str) -> None:
+    with connected(address) as [connection]:
+        connection.sendall(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+        connection.sendall(b"0\r\n")
+        for _ in range((MAX_HEAD_BYTES + MAX_BODY_BYTES) // 1000 + 1):
+            time.sleep(0.01)
+            connection.sendall(b"A: " + b"a" * 1000 + b"\r\n")
+        assert_refused(connection, 413)
+
+
+def test_who_still_sends_is_not_reset_and_reads_the_refusal(address: str) -> None:
+    with connected(address) as [connection]:
+        connection.sendall(b"POST / HTTP/1.1\r\nContent-Length: 20000000\r\n\r\n")
+        for _ in range(20):
+            connection.sendall(b" " * 1_000_000)
+        assert_refused(connection, 413)
+
+
+def test_a_body_of_the_largest_size_is_taken(address: str) -> None:
+    body = BODY.ljust(MAX_BODY_BYTES)
+    response = httpx.post(address + ENDPOINT, content=body, headers=JSON)
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "content_type, status",
+    [
+        ("application/json", 200),
+        ("Application/JSON ; charset=utf-8", 200),
+        ("text/plain", 415),
+        ("application/x-www-form-urlencoded", 415),
+        ("application/jsonp", 415),
+        ("", 415),
+        (None, 415),
+    ],
+    ids=str,
+)
+def test_only_json_is_taken(
+    address: str, content_type: str | None, status: int
+) -> None:
+    headers = {} if content_type is None else {"content-type": content_type}
+    response = httpx.post(address + ENDPOINT, content=BODY, headers=headers)
+    assert response.status_code == status
+    if status == 415:
+        assert "set Content-Type: application/json" in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../../etc/passwd",
+        "/static-offline-docs/../../../../../../../../etc/passwd",
+        "/static-offline-docs/..%2f..%2f..%2f..%2f..%2f..%2f..%2f..%2fetc%2fpasswd",
+        "/static-offline-docs//etc/passwd",
+        "/static-offline-docs/%00",
+        "//127.0.0.1/",
+    ],
+)
+def test_no_path_leads_out(address: str, path: str) -> None:
+    with connected(address) as [connection]:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+        response, body = read_answer(connection)
+    assert response.status == 404
+    assert json.loads(body) == {"detail": "Not Found"}
+
+
+@pytest.mark.parametrize(
+    "path", [ENDPOINT, "/livez", "/readyz", "/docs", "/openapi.json", "/nowhere"]
+)
+def test_every_answer_has_the_security_headers(address: str, path: str) -> None:
+    for method in ("GET", "POST", "HEAD", "OPTIONS", "DELETE"):
+        response = httpx.request(method, address + path)
+        for name, value in SECURITY_HEADERS.items():
+            assert response.headers.get_list(name) == [value]
+        policy = response.headers["content-security-policy"]
+        assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy
+        assert "server" not in response.headers
+
+
+def test_the_policy_lets_the_documentation_work(address: str) -> None:
+    page = httpx.get(f"{address}/docs")
+    [script] = re.findall("<script>(.*?)</script>", page.text, re.DOTALL)
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    policy = page.headers["content-security-policy"]
+    assert f"script-src 'self' 'sha256-{digest}';" in policy
+    sources = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(sources) == 3
+    for source in sources:
+        assert source.startswith("/static-offline-docs/")
+        assert httpx.get(address + source).is_success
+
+
+# No model that is loaded from S3 makes it fail.
+SERVE_A_BROKEN_MODEL = """
+from math import inf
+from sklearn.tree import DecisionTreeRegressor
+from pipeline import aws
+from pipeline.logs import configure_logger
+from pipeline.serve_model import create_app, open_port, serve
+from tests.stages.services import DATASET
+configure_logger()
+tree = DecisionTreeRegressor().fit([[0.0, 0.0], [1.0, 0.0]], [1.0, 2.0])
+# Of up to 0.5 orders: an estimate that no answer can hold.
+tree.tree_.value[1] = inf
+serve(create_app(aws.Model("broken", tree, DATASET)), open_port("127.0.0.1", "0"))
+"""
+
+
+def test_a_failure_says_nothing_of_the_inside() -> None:
+    with running("-c", SERVE_A_BROKEN_MODEL) as (_, address):
+        assert_answers(address)
+        body = BODY.replace(b"112", b"0.5")
+        with connected(address) as [connection]:
+            connection.sendall(REQUEST.replace(BODY, body))
+            response, answer = read_answer(connection)
+        assert_answers(address)
+    assert response.status == 500
+    assert json.loads(answer) == {"detail": FAILURE}
+    assert response.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "request_", [REQUEST, BIG_REQUEST], ids=["estimate", "documentation"]
+)
+def test_a_client_that_closes_its_side_is_answered(
+    address: str, request_: bytes
+) -> None:
+    with connected(address) as [connection]:
+        connection.sendall(request_)
+        connection.shutdown(socket.SHUT_WR)
+        response, body = read_answer(connection)
+        assert response.status == 200
+        assert len(body) == int(response.headers["content-length"])
+        assert connection.recv(1) == b""
+
+
+def test_requests_sent_at_once_are_answered_in_order(address: str) -> None:
+    with connected(address) as [connection]:
+        connection.sendall(REQUEST + REQUEST.replace(b"SKU001", b"SKU999") + b"\0")
+        answers = read_all(connection)
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200", b"422"]
+
+
+def test_requests_sent_at_once_are_not_queued_without_end(address: str) -> None:
+    with connected(address) as [connection]:
+        connection.sendall(REQUEST * 1_000)
+        answers = read_all(connection)
+    taken = answers.count(b"HTTP/1.1 200 OK")
+    assert taken == MAX_WAITING_REQUESTS_OF_A_CONNECTION + 1
+    assert answers.count(b"HTTP/1.1") == taken
+
+
+def test_a_body_is_asked_for(address: str) -> None:
+    with connected(address) as [connection]:
+        connection.sendall(HEAD + b"Expect: 100-continue\r\n\r\n")
+        assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(BODY)
+        assert read_answer(connection)[0].status == 200
+
+
+def test_what_is_too_much_at_once_is_refused_instead_of_queued(
+    attacked: tuple[subprocess.Popen[str], str],
+) -> None:
+    process, address = attacked
+    with connected(address, MAX_WAITING_REQUESTS + 100) as connections:
+        assert_answers(address)
+        process.send_signal(signal.SIGSTOP)
+        try:
+            for connection in connections:
+                connection.sendall(REQUEST)
+        finally:
+            process.send_signal(signal.SIGCONT)
+        answers = [read_answer(connection)[0] for connection in connections]
+    refusals = [answer for answer in answers if answer.status == 503]
+    assert 100 <= len(refusals) < len(answers)
+    for answer in refusals:
+        assert answer.headers["retry-after"] == str(RETRY_AFTER_SECONDS)
+        assert answer.headers["connection"] == "close"
+    assert {answer.status for answer in answers} == {200, 503}
+    assert_answers(address)
+
+
+def test_connections_beyond_the_limit_are_shed(bucket: str) -> None:
+    persist(bucket)
+    with running_service(bucket) as (process, address):
+        files = RESERVED_FILES + 50
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (files, files))
+        with connected(address, 50) as taken:
+            with connected(address, 10) as shed:
+                for connection in shed:
+                    response = assert_refused(connection, 503)
+                    assert response.headers["retry-after"] == str(RETRY_AFTER_SECONDS)
+            for connection in taken:
+                connection.sendall(REQUEST)
+                assert read_answer(connection)[0].status == 200
+        wait_until(lambda: httpx.get(f"{address}/livez").is_success)
+
+
+def test_who_makes_the_service_wait_is_let_go_and_others_are_answered(
+    address: str, open_files: int
+) -> None:
+    greed = BIG_REQUEST * MAX_WAITING_REQUESTS_OF_A_CONNECTION
+    third = min(10_000, open_files - 500) // 3
+    with (
+        connected(address, third) as silent,
+        connected(address, third, HEAD) as heads,
+        connected(address, third, HEAD + b"\r\n" + BODY[:9]) as bodies,
+        connected(address, 3, greed) as greedy,
+    ):
+        for _ in range(20):
+            assert_answers(address)
+        drip([heads[-1], bodies[-1]])
+        for connection in silent:
+            assert connection.recv(1) == b""
+        for connection in [*heads, *bodies]:
+            assert_refused(connection, 408)
+        for connection in greedy:
+            assert not took_everything(connection)
+    assert_answers(address)
+
+
+@pytest.fixture
+def open_files() -> Iterator[int]:
+    """Let this process have as many as the operating system lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def drip(connections: list[socket.socket]) -> None:
+    """Send a byte now and then, until each is answered."""
+    deadline = time.monotonic() + 3 * MAX_SECONDS
+    for connection in connections:
+        while not has_answer(connection):
+            assert time.monotonic() < deadline
+            connection.sendall(b"a")
+
+
+def has_answer(connection: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(500))
+
+
+def took_everything(connection: socket.socket) -> bool:
+    """Tell whether all answers come, now that they are read."""
+    try:
+        answers = read_all(connection)
+    except ConnectionResetError:
+        return False
+    return answers.count(b"HTTP/1.1 200 OK") == MAX_WAITING_REQUESTS_OF_A_CONNECTION
