@@ -1,0 +1,142 @@
+"""No secret is ever written to a log, not even where every library logs all it can.
+
+Users cannot switch that on, so each process is started with a sitecustomize that does.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from pipeline.orders import DATASETS_FOLDER
+from sandbox.orders import deliver_week, make_week
+
+pytestmark = pytest.mark.once
+
+ROOT = Path(__file__).parents[2]
+DEBUG = "import logging; logging.basicConfig(level=logging.DEBUG)"
+SECRETS = {
+    "AWS_SECRET_ACCESS_KEY": "recognizable-secret-access-key",
+    "MODEL_SIGNING_KEY": "recognizable-signing-key-of-the-models",
+    "ALERT_WEBHOOK_URL": "http://127.0.0.1:9/services/recognizable-webhook-token",
+}
+OTHER_KEY = "another-recognizable-signing-key-of-models"
+
+Run = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Run a module to its end; returns all that it wrote, without any secret."""
+    everything = tmp_path_factory.mktemp("sitecustomize")
+    (everything / "sitecustomize.py").write_text(DEBUG)
+
+    def run(*arguments: str, code: int = 0, **environment: str) -> str:
+        process = subprocess.run(
+            [sys.executable, "-m", *arguments],
+            cwd=ROOT,
+            env={**os.environ, **SECRETS, "PYTHONPATH": str(everything), **environment},
+            capture_output=True,
+            text=True,
+        )
+        written = process.stdout + process.stderr
+        assert process.returncode == code, written
+        assert "recognizable" not in written
+        return written
+
+    return run
+
+
+@pytest.fixture
+def nowhere() -> str:
+    """An address at which nobody answers."""
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        return f"http://127.0.0.1:{unused.getsockname()[1]}"
+
+
+def test_the_stages_and_the_command_keep_them(bucket: str, run: Run) -> None:
+    last_week = datetime.now(UTC) - timedelta(days=7)
+    deliver_week(make_week(rows=300, seed=1), last_week, bucket, DATASETS_FOLDER)
+    training = "pipeline.train_model", bucket, "0.1", "0.2"
+    serving = "pipeline.serve_model", bucket
+
+    # Both libraries do log: the test would see what they tell.
+    written = run(*training)
+    assert "DEBUG:botocore.auth:StringToSign" in written
+    assert "DEBUG:urllib3.connectionpool:" in written
+    assert "is no port" in run(*serving, PORT="none", code=1)
+    assert "serving" in run("pipeline.models", bucket, "list")
+    assert "verified" in run("pipeline.models", bucket, "verify")
+
+    for command in (serving, ("pipeline.models", bucket, "verify")):
+        written = run(*command, MODEL_SIGNING_KEY=OTHER_KEY, code=1)
+        assert "by none of the keys" in written
+    written = run(*serving, MODEL_SIGNING_KEY="recognizable", code=1)
+    assert "fewer than 32 characters" in written
+    written = run(*training, MODEL_SIGNING_KEY="recognizable", code=1)
+    assert "fewer than 32 characters" in written
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("pipeline.train_model", "bucket", "0.1", "0.2"),
+        ("pipeline.serve_model", "bucket"),
+        ("pipeline.models", "bucket", "list"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_they_are_kept_where_s3_is_gone_or_refuses(
+    run: Run, nowhere: str, arguments: tuple[str, ...]
+) -> None:
+    written = run(*arguments, AWS_ENDPOINT_URL=nowhere, AWS_MAX_ATTEMPTS="1", code=1)
+    assert "check the network and that S3 is up" in written
+    assert "check the bucket's name" in run(*arguments, code=1)
+
+
+class Webhook(BaseHTTPRequestHandler):
+    """Takes what is posted, or refuses it."""
+
+    def do_POST(self) -> None:
+        self.send_response(403 if "refused" in self.path else 200)
+        self.end_headers()
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Keep quiet."""
+
+
+@pytest.fixture
+def webhook() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), Webhook) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    "url, sentence",
+    [
+        ("{webhook}/recognizable-token", "Told the webhook."),
+        ("{webhook}/refused/recognizable-token", "HTTP Error 403"),
+        ("{nowhere}/recognizable-token", "Connection refused"),
+        ("http://recognizable-token.invalid/", "The webhook was not told"),
+        ("http://recognizable:token@127.0.0.1:9/", "The webhook was not told"),
+        ("{nowhere}/recognizable token\n", "InvalidURL"),
+        ("recognizable-token", "is not like https://HOST/PATH"),
+    ],
+)
+def test_the_report_of_a_failure_keeps_its_webhook(
+    run: Run, webhook: str, nowhere: str, url: str, sentence: str
+) -> None:
+    address = url.format(webhook=webhook, nowhere=nowhere)
+    written = run(
+        "pipeline.report_failure", ALERT_WEBHOOK_URL=address, EXCEPTION_MESSAGE="why"
+    )
+    assert sentence in written
