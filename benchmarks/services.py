@@ -42,6 +42,7 @@ class Service(NamedTuple):
     url: str
     seconds: float
     memory: int
+    process_id: int
 
 
 @contextmanager
@@ -76,7 +77,7 @@ def run_service(module: str) -> Iterator[Service]:
             time.sleep(0.005)
         seconds = time.perf_counter() - started
         url = f"http://{HOST}:{port}{PATH}"
-        yield Service(url, seconds, resident_memory(process.pid))
+        yield Service(url, seconds, resident_memory(process.pid), process.pid)
     finally:
         process.kill()
         process.wait()
