@@ -49,14 +49,11 @@ def image(tini: Path, tmp_path_factory: pytest.TempPathFactory) -> RuntimeImage:
     return RuntimeImage(tmp_path_factory.mktemp("image"), tini)
 
 
-@pytest.fixture(scope="session")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository whose one commit is the working tree, tagged as a release.
+def copy_working_tree(directory: Path) -> None:
+    """Copy the working tree, and not HEAD: what is tested is what was just written.
 
-    The working tree, and not HEAD, so that what is tested is what was just written.
     Files that git ignores stay out, as they would of any commit.
     """
-    repository = tmp_path_factory.mktemp("repository")
     listed = subprocess.check_output(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -64,8 +61,15 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     for name in listed.split("\0"):
         if name and (ROOT / name).exists():
-            (repository / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, repository / name)
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, directory / name)
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository whose one commit is the working tree, tagged as a release."""
+    repository = tmp_path_factory.mktemp("repository")
+    copy_working_tree(repository)
     git(repository, "init", "--quiet", "--initial-branch", "master")
     release(repository, RELEASE)
     return repository

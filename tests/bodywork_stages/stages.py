@@ -14,14 +14,26 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 
+from deploy.e2e.manifests import HERE, load
+from deploy.kubernetes_api import path_of
 from pipeline import aws
-from tests.bodywork_stages.conftest import RELEASE, release
+from tests.bodywork_stages.conftest import RELEASE, copy_working_tree, release
 from tests.bodywork_stages.runtime_image import RuntimeImage
+from tests.deploy.api_server import recorded, run_api_server
 
 ENDPOINT = "/api/v0.1/time_to_dispatch"
 ORDER = {"product_code": "SKU001", "orders_placed": 112}
 # Bodywork itself ends a stage that takes longer.
 TIMEOUT_SECONDS = 60
+
+# In a pod the credentials lie below /var/run, where tests may not write.
+WITH_KUBECONFIG = """
+import runpy, sys
+from kubernetes import config
+config.load_incluster_config = config.load_kube_config
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 class Pod:
@@ -200,3 +212,73 @@ def test_a_failure_is_reported(new_pod: Callable[[], Pod]) -> None:
     exit_code, log = pod.run("report_failure")
     assert exit_code == 0, log
     assert re.search(" - ERROR - .* failed: job train-model failed\n", log)
+
+
+def test_leftover_jobs_are_removed_with_the_client_of_bodywork(
+    image: RuntimeImage, tmp_path: Path
+) -> None:
+    jobs = "/apis/batch/v1/namespaces/time-to-dispatch/jobs"
+    program = image.root / "opt" / "bodywork"
+    with run_api_server(tmp_path) as (api, kubeconfig):
+        job = recorded("job")
+        api.objects = {jobs: {"items": [job]}, f"{jobs}/train-model": job}
+        process = subprocess.run(
+            [f"{program}/bin/python", "-c", WITH_KUBECONFIG]
+            + [f"{program}/leftover_jobs.py", "time-to-dispatch"],
+            env={"PATH": image.path, "KUBECONFIG": str(kubeconfig)},
+            capture_output=True,
+            text=True,
+        )
+    assert process.returncode == 0, process.stderr
+    assert process.stdout == "Removed leftover jobs: train-model.\n"
+    assert api.objects[jobs]["items"] == []
+
+
+def test_bodywork_reaches_an_api_server_like_that_of_eks(
+    image: RuntimeImage, tmp_path: Path
+) -> None:
+    """Its authority lacks a key identifier, which Python 3.13 insists on."""
+    with run_api_server(tmp_path) as (api, kubeconfig):
+        api.objects = {"/apis/apps/v1/deployments": {"items": []}}
+        process = subprocess.run(
+            ["bodywork", "get", "deployments"],
+            env={"PATH": image.path, "KUBECONFIG": str(kubeconfig)},
+            capture_output=True,
+            text=True,
+        )
+    assert process.stdout == "No deployments found\n"
+
+
+def test_the_end_to_end_run_configures_a_cluster_as_bodywork_does(
+    image: RuntimeImage, tmp_path: Path
+) -> None:
+    manifests = load(HERE / "configured_cluster.yaml")
+    with run_api_server(tmp_path) as (api, kubeconfig):
+        folders = [path_of(manifest).rpartition("/")[0] for manifest in manifests]
+        api.objects = {folder: {"items": []} for folder in folders}
+        subprocess.run(
+            ["bodywork", "configure-cluster"],
+            env={"PATH": image.path, "KUBECONFIG": str(kubeconfig)},
+            check=True,
+        )
+        for folder, manifest in zip(folders, manifests, strict=True):
+            [made] = api.objects[folder]["items"]
+            assert made["metadata"]["name"] == manifest["metadata"]["name"]
+            for part in ("rules", "roleRef", "subjects"):
+                assert made.get(part) == manifest.get(part)
+
+
+def test_the_first_steps_of_the_operators_page_work(tmp_path: Path) -> None:
+    """Those that need neither an account nor a cluster, on a machine without .venv."""
+    copy_working_tree(tmp_path)
+    page = (tmp_path / "docs" / "deploy.md").read_text()
+    for block in re.findall(r"^```sh\n(.*?)^```", page, re.DOTALL | re.MULTILINE):
+        process = subprocess.run(
+            ["sh", "-e", "-c", block], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert process.returncode == 0, process.stdout + process.stderr
+    assert (tmp_path / ".venv" / "bodywork" / "bin" / "bodywork").exists()
+    secrets = tmp_path / "deploy" / "secrets"
+    assert (secrets / "alert-webhook.env").read_text() == "ALERT_WEBHOOK_URL=\n"
+    key = (secrets / "model-signing-key.env").read_text()
+    assert re.fullmatch("MODEL_SIGNING_KEY=[0-9a-f]{64}\n", key)

@@ -24,6 +24,8 @@ from pipeline.orders import DATASETS_FOLDER, MODELS_FOLDER
 from sandbox.orders import deliver_week, make_week
 from sandbox.s3_server import make_bucket
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[2]
 CONFIGURATION: dict[str, Any] = yaml.safe_load((ROOT / "bodywork.yaml").read_text())
 STAGES: dict[str, dict[str, Any]] = CONFIGURATION["stages"]

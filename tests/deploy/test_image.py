@@ -15,6 +15,8 @@ from packaging.requirements import Requirement
 from deploy.image import DOCKERFILE, ROOT, image_name, ingredients, make_tag
 from tests.bodywork_stages.runtime_image import read_instructions
 
+pytestmark = pytest.mark.once
+
 RECIPE = (ROOT / DOCKERFILE).read_text()
 INSTRUCTIONS = list(read_instructions(RECIPE))
 LOCKS = [name for name in ingredients(RECIPE) if name.endswith(".txt")]
