@@ -1,0 +1,209 @@
+"""deploy/cluster and deploy/secrets: valid on the clusters of today, and in agreement
+with bodywork.yaml, the image and the service."""
+
+import subprocess
+from collections.abc import Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from kubernetes_validate.utils import all_versions, major_minor
+from sklearn.dummy import DummyRegressor
+
+from deploy.image import DOCKERFILE, image_name
+from pipeline import aws
+from pipeline.graceful_shutdown import MAX_ACCEPTING_SECONDS, MAX_ANSWERING_SECONDS
+from pipeline.serve_model import create_app
+from tests.deploy.test_bodywork_yaml import CONFIGURATION, ROOT, STAGES
+from tests.stages.services import DATASET, ENDPOINT
+
+pytestmark = pytest.mark.once
+
+CLUSTER = ROOT / "deploy" / "cluster"
+SECRETS = ROOT / "deploy" / "secrets"
+OLDEST = "1.32.0"
+VERSIONS = [
+    version
+    for version in all_versions()
+    if list(map(int, version.split("."))) >= list(map(int, OLDEST.split(".")))
+]
+NAMESPACE = CONFIGURATION["pipeline"]["name"]
+
+
+def load(path: Path) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(path.read_text()))
+
+
+KUSTOMIZATION = load(CLUSTER / "kustomization.yaml")[0]
+MANIFESTS = [
+    manifest for name in KUSTOMIZATION["resources"] for manifest in load(CLUSTER / name)
+]
+[PATCH] = load(CLUSTER / "serve_model_patch.yaml")
+
+
+def only(kind: str, name: str = "") -> dict[str, Any]:
+    [found] = [
+        each
+        for each in MANIFESTS
+        if each["kind"] == kind and name in ("", each["metadata"]["name"])
+    ]
+    return found
+
+
+def patched_deployment() -> dict[str, Any]:
+    """The patch, with what a Deployment must have and Bodywork gives it."""
+    deployment = deepcopy(PATCH)
+    labels = {"stage": "serve-model"}
+    deployment["spec"]["selector"] = {"matchLabels": labels}
+    deployment["spec"]["template"]["metadata"] = {"labels": labels}
+    return deployment
+
+
+def pod_specs() -> Iterator[dict[str, Any]]:
+    yield only("CronJob")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    yield PATCH["spec"]["template"]["spec"]
+
+
+def test_the_versions_are_those_that_are_offered() -> None:
+    assert OLDEST in VERSIONS
+    assert VERSIONS[-1] == kubernetes_validate.latest_version()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_each_manifest_is_valid(version: str) -> None:
+    for manifest in [*MANIFESTS, patched_deployment()]:
+        used = kubernetes_validate.validate(manifest, version, strict=True)
+        assert used == major_minor(version)
+
+
+def test_all_files_are_applied_but_the_patch() -> None:
+    """The resources are all that the kustomization has, so these tests see it whole."""
+    assert set(KUSTOMIZATION) == {"apiVersion", "kind", "resources"}
+    files = {path.name for path in CLUSTER.iterdir()}
+    assert files == {
+        *KUSTOMIZATION["resources"],
+        "kustomization.yaml",
+        "serve_model_patch.yaml",
+    }
+
+
+def test_everything_is_where_bodywork_looks() -> None:
+    assert only("Namespace")["metadata"]["name"] == NAMESPACE
+    for manifest in MANIFESTS:
+        if manifest["kind"] == "CronJob":
+            assert manifest["metadata"]["namespace"] == "bodywork-deployment-jobs"
+        elif manifest["kind"] != "Namespace":
+            assert manifest["metadata"]["namespace"] == NAMESPACE
+    # Found, it is left as it is, without the role that reads secrets.
+    assert only("ServiceAccount")["metadata"]["name"] == "bodywork-stage"
+    [subject] = only("RoleBinding")["subjects"]
+    assert subject["name"] == "bodywork-workflow-controller"
+    assert only("RoleBinding")["roleRef"]["name"] == only("Role")["metadata"]["name"]
+
+
+def test_the_weekly_run_follows_the_delivery_and_is_kept_a_week() -> None:
+    spec = only("CronJob")["spec"]
+    minute, hour, *days = spec["schedule"].split()
+    assert (int(hour), int(minute)) == (23, 45)
+    assert days == ["*", "*", "5"]
+    assert spec["timeZone"] == "Etc/UTC"
+    assert spec["concurrencyPolicy"] == "Forbid"
+    job = spec["jobTemplate"]["spec"]
+    assert job["ttlSecondsAfterFinished"] >= 7 * 24 * 3600
+    stages = [STAGES[name]["batch"] for name in ("train_model", "report_failure")]
+    longest = sum(stage["max_completion_time_seconds"] for stage in stages)
+    assert job["activeDeadlineSeconds"] > 3 * longest
+
+
+def test_the_weekly_run_uses_the_runtime_image_and_its_files() -> None:
+    spec = only("CronJob")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    recipe = (ROOT / DOCKERFILE).read_text()
+    containers = [*spec["initContainers"], *spec["containers"]]
+    assert {container["image"] for container in containers} == {image_name()}
+    [leftover_jobs] = spec["initContainers"]
+    assert leftover_jobs["command"][1] == "/opt/bodywork/leftover_jobs.py"
+    assert " deploy/leftover_jobs.py /opt/bodywork/\n" in recipe
+    assert leftover_jobs["args"] == [NAMESPACE]
+    # The release's arguments are added to it: applied again, these must stay.
+    assert "args" not in spec["containers"][0]
+
+
+def test_pods_run_as_the_user_of_the_image() -> None:
+    recipe = (ROOT / DOCKERFILE).read_text()
+    for spec in pod_specs():
+        user = spec["securityContext"]["runAsUser"]
+        assert f"\nUSER {user}:{user}\n" in recipe
+        for container in [*spec.get("initContainers", []), *spec["containers"]]:
+            assert container["securityContext"]["allowPrivilegeEscalation"] is False
+
+
+def test_no_stage_requests_more_than_its_limit() -> None:
+    [limit] = only("LimitRange")["spec"]["limits"]
+    assert limit["default"] == {"cpu": "1", "memory": "1Gi"}
+    for stage in STAGES.values():
+        assert stage["cpu_request"] <= 1
+        assert stage["memory_request_mb"] * 10**6 < 2**30
+
+
+def test_the_patch_and_the_service_agree() -> None:
+    spec = PATCH["spec"]["template"]["spec"]
+    [container] = spec["containers"]
+    probe = container["readinessProbe"]["httpGet"]
+    port = STAGES["serve_model"]["service"]["port"]
+    assert (probe["path"], probe["port"]) == ("/readyz", port)
+    program, seconds = container["lifecycle"]["preStop"]["exec"]["command"]
+    assert program == "sleep"
+    shutdown = int(seconds) + MAX_ACCEPTING_SECONDS + MAX_ANSWERING_SECONDS
+    assert spec["terminationGracePeriodSeconds"] > shutdown
+    deregistration = only("Ingress")["metadata"]["annotations"][
+        "alb.ingress.kubernetes.io/target-group-attributes"
+    ]
+    assert int(deregistration.rpartition("=")[2]) < int(seconds)
+
+
+def test_every_selector_finds_the_pods_of_the_service() -> None:
+    """Bodywork labels them with the stage's name, and names the Service so."""
+    name = "serve_model".replace("_", "-")
+    assert PATCH["metadata"]["name"] == name
+    labels = {"matchLabels": {"stage": name}}
+    assert only("PodDisruptionBudget")["spec"]["selector"] == labels
+    assert only("NetworkPolicy", name)["spec"]["podSelector"] == labels
+    for spread in PATCH["spec"]["template"]["spec"]["topologySpreadConstraints"]:
+        assert spread["labelSelector"] == labels
+    port = STAGES["serve_model"]["service"]["port"]
+    [rule] = only("Ingress")["spec"]["rules"]
+    [path] = rule["http"]["paths"]
+    assert path["backend"] == {"service": {"name": name, "port": {"number": port}}}
+    [ingress] = only("NetworkPolicy", name)["spec"]["ingress"]
+    assert ingress == {"ports": [{"port": port, "protocol": "TCP"}]}
+
+
+def test_the_paths_that_are_asked_for_exist() -> None:
+    estimator = DummyRegressor().fit([[0, 0]], [1])
+    paths = create_app(aws.Model("any", estimator, DATASET)).openapi()["paths"]
+    [path] = only("Ingress")["spec"]["rules"][0]["http"]["paths"]
+    assert ENDPOINT in paths and ENDPOINT.startswith(path["path"])
+    annotations = only("Ingress")["metadata"]["annotations"]
+    assert annotations["alb.ingress.kubernetes.io/healthcheck-path"] in paths
+    [container] = PATCH["spec"]["template"]["spec"]["containers"]
+    assert container["readinessProbe"]["httpGet"]["path"] in paths
+
+
+def test_each_secret_of_bodywork_yaml_is_made_from_a_file_that_git_ignores() -> None:
+    [kustomization] = load(SECRETS / "kustomization.yaml")
+    group = CONFIGURATION["pipeline"]["secrets_group"]
+    assert kustomization["namespace"] == "bodywork-deployment-jobs"
+    assert kustomization["generatorOptions"] == {
+        "disableNameSuffixHash": True,
+        "labels": {"group": group},
+    }
+    made = {each["name"]: each["envs"] for each in kustomization["secretGenerator"]}
+    secrets = {name for stage in STAGES.values() for name in stage["secrets"].values()}
+    assert made == {f"{group}-{name}": [f"{name}.env"] for name in secrets}
+    for [name] in made.values():
+        subprocess.run(
+            ["git", "check-ignore", "--quiet", SECRETS / name], cwd=ROOT, check=True
+        )
