@@ -1,0 +1,138 @@
+"""Releases: tags of the repository, which pods clone and go back to.
+
+A pod that restarts clones again: a branch may have moved on meanwhile, a tag has not.
+"""
+
+import re
+import subprocess
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+PREFIX = "release-"
+# Bodywork makes a label's value of it.
+TAG = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+SSH_ADDRESS = re.compile(r"(?:ssh://)?git@([^:/]+)[:/](.+)")
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release, as the repository has it.
+
+    Attributes:
+        tag: Its name.
+        commit: The full hash of its commit.
+        repository: The URL from which pods clone it.
+        configuration: Its bodywork.yaml.
+    """
+
+    tag: str
+    commit: str
+    repository: str
+    configuration: dict[str, Any]
+
+    @property
+    def image(self) -> str:
+        return str(self.configuration["pipeline"]["docker_image"])
+
+
+def make_release(root: Path = ROOT) -> Release:
+    """Find the release of the commit that is checked out; tag and push it if need be.
+
+    Raises:
+        RuntimeError: There are uncommitted changes, or Git failed.
+    """
+    if git(root, "status", "--porcelain", "--untracked-files=no"):
+        raise RuntimeError(
+            "There are changes that are not committed, and only commits are released; "
+            "commit or stash them."
+        )
+    commit = git(root, "rev-parse", "HEAD")
+    tags = [tag for tag, at in list_tags(root, f"{PREFIX}*").items() if at == commit]
+    if tags:
+        tag = max(tags)
+    else:
+        today = datetime.now(UTC).date().isoformat()
+        tag = f"{PREFIX}{today}-{git(root, 'rev-parse', '--short', 'HEAD')}"
+        git(root, "push", "--quiet", "origin", f"{commit}:refs/tags/{tag}")
+    return describe(root, tag, commit)
+
+
+def find_release(tag: str, root: Path = ROOT) -> Release:
+    """Find a release of the repository by its tag.
+
+    Raises:
+        RuntimeError: There is none, or Git failed.
+    """
+    if not TAG.fullmatch(tag):
+        raise RuntimeError(
+            f"{tag} cannot be deployed: at most 63 letters, digits, '.', '_' and '-', "
+            "with a letter or digit at both ends; tag the commit once more."
+        )
+    commit = list_tags(root, tag).get(tag)
+    if commit is None:
+        raise RuntimeError(
+            f"{repository_url(root)} has no tag {tag}; choose one that "
+            f"git ls-remote --tags origin '{PREFIX}*' shows."
+        )
+    return describe(root, tag, commit)
+
+
+def describe(root: Path, tag: str, commit: str) -> Release:
+    """Read the configuration of a commit, which is fetched if it is not here."""
+    try:
+        git(root, "cat-file", "-e", f"{commit}^{{commit}}")
+    except RuntimeError:
+        git(root, "fetch", "--quiet", "origin", f"refs/tags/{tag}")
+    configuration = yaml.safe_load(git(root, "show", f"{commit}:bodywork.yaml"))
+    return Release(tag, commit, repository_url(root), configuration)
+
+
+def list_tags(root: Path, pattern: str) -> dict[str, str]:
+    """List the commits of the tags that the repository has, not this clone of it."""
+    tags = {}
+    listed = git(root, "ls-remote", "--tags", "origin", f"refs/tags/{pattern}")
+    for line in listed.splitlines():
+        commit, name = line.split("\t")
+        # An annotated tag is followed by what it points to.
+        tags[name.removeprefix("refs/tags/").removesuffix("^{}")] = commit
+    return tags
+
+
+def repository_url(root: Path = ROOT) -> str:
+    """The URL from which pods clone: the remote's, over HTTPS and without credentials.
+
+    Raises:
+        RuntimeError: The remote is none that pods can clone.
+    """
+    remote = git(root, "remote", "get-url", "origin")
+    over_ssh = SSH_ADDRESS.fullmatch(remote)
+    url = f"https://{over_ssh[1]}/{over_ssh[2]}" if over_ssh else remote
+    if url.startswith("https://"):
+        # One spelling: Bodywork takes another one for another project.
+        url = re.sub("^https://[^/@]*@", "https://", url)
+        url = url.removesuffix("/").removesuffix(".git")
+    if not url.startswith(("https://", "file://")):
+        raise RuntimeError(
+            f"Pods cannot clone {url}; set the remote origin to an https:// address."
+        )
+    return url
+
+
+def git(root: Path, *arguments: str) -> str:
+    """Run Git in a clone; returns what it prints.
+
+    Raises:
+        RuntimeError: It failed.
+    """
+    process = subprocess.run(
+        ["git", *arguments], cwd=root, capture_output=True, text=True
+    )
+    if process.returncode:
+        cause = " ".join(process.stderr.split()) or f"exit code {process.returncode}"
+        raise RuntimeError(f"git {' '.join(arguments)} failed: {cause}.")
+    return process.stdout.strip()

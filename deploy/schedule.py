@@ -1,0 +1,95 @@
+"""The weekly run, as the cluster has it: a CronJob that deploys a release."""
+
+from typing import Any
+
+import yaml
+
+from deploy.git_releases import ROOT, Release
+from deploy.kubernetes_api import STRATEGIC_MERGE, Cluster, path_of
+from deploy.rollout import branch_of
+
+MANIFEST = ROOT / "deploy" / "cluster" / "schedule.yaml"
+
+
+class Schedule:
+    """The CronJob that deploy/cluster describes, or another like it."""
+
+    def __init__(self, cluster: Cluster, manifest: Any = None) -> None:
+        self.cluster = cluster
+        self.manifest = manifest or yaml.safe_load(MANIFEST.read_text())
+        self.path = path_of(self.manifest)
+
+    def tag(self) -> str:
+        """The tag of the release that it deploys; "" before the first one.
+
+        Raises:
+            RuntimeError: The cluster has no such CronJob.
+        """
+        found = self.cluster.find(self.path)
+        if found is None:
+            raise RuntimeError(
+                f"The cluster has no CronJob {self.manifest['metadata']['name']}; "
+                "make it with kubectl apply -k deploy/cluster."
+            )
+        return branch_of(found["spec"]["jobTemplate"]["spec"]["template"])
+
+    def write(self, release: Release) -> None:
+        """Let it deploy a release from now on."""
+        containers = {
+            "initContainers": [{"name": "leftover-jobs", "image": release.image}],
+            "containers": [
+                {
+                    "name": "bodywork",
+                    "image": release.image,
+                    "args": [release.repository, f"--branch={release.tag}"],
+                }
+            ],
+        }
+        change = {"spec": {"jobTemplate": {"spec": {"template": {"spec": containers}}}}}
+        self.cluster.patch(self.path, change, STRATEGIC_MERGE)
+
+    def check(self, release: Release) -> str:
+        """Check that it deploys a release, and that its last run did not fail.
+
+        Returns:
+            A sentence on the last run.
+
+        Raises:
+            RuntimeError: It names another release, is paused, or its last run failed.
+        """
+        scheduled = self.tag()
+        if scheduled != release.tag:
+            raise RuntimeError(
+                f"The weekly run deploys {scheduled or 'nothing'}, not {release.tag}; "
+                f"release it again with python -m deploy.release {release.tag}."
+            )
+        if self.cluster.get(self.path)["spec"].get("suspend"):
+            raise RuntimeError(
+                "The weekly run is paused; docs/deploy.md says how to resume it."
+            )
+        runs = self.runs()
+        if not runs:
+            return f"The weekly run deploys {scheduled}; it has not run this week."
+        name, status = runs[-1]["metadata"]["name"], runs[-1]["status"]
+        started = status.get("startTime", "at an unknown time")
+        if status.get("active"):
+            return f"The weekly run {name} is under way since {started}."
+        if not status.get("succeeded"):
+            namespace = self.manifest["metadata"]["namespace"]
+            raise RuntimeError(
+                f"The weekly run {name}, started {started}, failed; "
+                f"kubectl -n {namespace} logs job/{name} tells why."
+            )
+        return f"The weekly run {name}, started {started}, succeeded."
+
+    def runs(self) -> list[Any]:
+        """The Jobs of its runs that are kept, the oldest first."""
+        metadata = self.manifest["metadata"]
+        path = f"/apis/batch/v1/namespaces/{metadata['namespace']}/jobs"
+        runs = [
+            job
+            for job in self.cluster.get(path)["items"]
+            for owner in job["metadata"].get("ownerReferences", [])
+            if (owner["kind"], owner["name"]) == ("CronJob", metadata["name"])
+        ]
+        return sorted(runs, key=lambda job: job["metadata"]["creationTimestamp"])
