@@ -1,0 +1,247 @@
+"""What an end-to-end run makes on the cluster, and removes again."""
+
+import time
+from base64 import b64encode
+from collections.abc import Mapping
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+from urllib.parse import urlsplit
+
+from deploy.e2e.manifests import CLUSTER, HERE, containers, load
+from deploy.e2e.pods import read_logs, wait_for_job, wait_until_ready
+from deploy.e2e.releases import BUNDLE, HOST, REPOSITORY, secrets
+from deploy.e2e.report import say
+from deploy.git_releases import Release
+from deploy.kubernetes_api import Cluster, path_of
+
+BODYWORK_NAMESPACE = "bodywork-deployment-jobs"
+# Of pods that come to be in the meantime, an image is pulled for the first of them.
+READY_TIMEOUT_SECONDS = 600
+DELIVERY_TIMEOUT_SECONDS = 300
+REMOVAL_TIMEOUT_SECONDS = 180
+POLL_SECONDS = 2
+
+ORDERS_PER_WEEK = 1000
+# What Kubernetes opens on its nodes, unless it is told otherwise.
+NODE_PORTS = range(30000, 32768)
+SERVER = "sandbox_server.py"
+
+
+class Environment:
+    """A namespace with a sandbox in it, and what Bodywork needs beside it.
+
+    Attributes:
+        name: Of the namespace, the pipeline, the secrets group and the bucket.
+        made: The paths of what was made outside of the namespace, and of itself.
+        variables: What leads a pod to the sandbox, once it is there.
+    """
+
+    def __init__(self, cluster: Cluster, name: str, image: str) -> None:
+        self.cluster = cluster
+        self.name = name
+        self.image = image
+        self.namespace = f"/api/v1/namespaces/{name}"
+        self.made: list[str] = []
+        self.variables: dict[str, str] = {}
+        self.deliveries = 0
+
+    def configure_cluster(self) -> list[str]:
+        """Make what `bodywork configure-cluster` would, where it is missing.
+
+        Returns:
+            What was missing.
+        """
+        missing = [
+            manifest
+            for manifest in load(HERE / "configured_cluster.yaml")
+            if self.cluster.find(path_of(manifest)) is None
+        ]
+        for manifest in missing:
+            self.make(manifest)
+        return [f"{each['kind']} {each['metadata']['name']}" for each in missing]
+
+    def make_namespace(self) -> None:
+        """Make the namespace as deploy/cluster has it, but for the load balancer."""
+        for file in ("namespace.yaml", "stages.yaml", "network.yaml"):
+            for manifest in load(CLUSTER / file, self.name):
+                if manifest["kind"] != "Ingress":
+                    self.make(manifest)
+
+    def start_sandbox(self, bundle: Path) -> str:
+        """Run the sandbox, and wait until it is ready; returns its address.
+
+        Raises:
+            RuntimeError: It does not become ready.
+        """
+        for manifest in [
+            make_configuration(self.name, bundle),
+            *load(HERE / "sandbox.yaml", self.name, self.image),
+        ]:
+            self.make(manifest)
+        path = f"{self.namespace}/pods/sandbox"
+        pod = wait_until_ready(self.cluster, path, READY_TIMEOUT_SECONDS)
+        [container] = pod["spec"]["containers"]
+        address = f"http://{pod['status']['podIP']}:{container['args'][-1]}"
+        self.variables = {
+            "AWS_ENDPOINT_URL": address,
+            "AWS_ACCESS_KEY_ID": "sandbox",
+            "AWS_SECRET_ACCESS_KEY": "sandbox",
+            "AWS_DEFAULT_REGION": "eu-west-1",
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": f"url.{address}/.insteadOf",
+            "GIT_CONFIG_VALUE_0": HOST,
+        }
+        return address
+
+    def make_secrets(self, configuration: dict[str, Any]) -> None:
+        """Make the secrets that a bodywork.yaml names, where Bodywork copies them."""
+        values = {
+            **self.variables,
+            "MODEL_SIGNING_KEY": token_hex(32),
+            "ALERT_WEBHOOK_URL": f"{self.variables['AWS_ENDPOINT_URL']}/alerts",
+        }
+        for secret, data in secrets(configuration, values).items():
+            metadata = {
+                "name": f"{self.name}-{secret}",
+                "namespace": BODYWORK_NAMESPACE,
+                "labels": {"group": self.name},
+            }
+            self.make(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Secret",
+                    "metadata": metadata,
+                    "stringData": data,
+                }
+            )
+
+    def make_schedule(self) -> dict[str, Any]:
+        """Make the CronJob of the weekly run, which waits to be fired by hand."""
+        [schedule] = load(CLUSTER / "schedule.yaml", self.name, self.image)
+        schedule["spec"]["suspend"] = True
+        for container in containers(schedule):
+            container["env"] = to_env(self.variables)
+        self.make(schedule)
+        return schedule
+
+    def open_node_port(self, address: str) -> None:
+        """Lead an address to the service, if its port is a node's."""
+        port = urlsplit(address).port
+        if port not in NODE_PORTS:
+            return
+        self.make(
+            {
+                "apiVersion": "v1",
+                "kind": "Service",
+                "metadata": {"name": "node-port", "namespace": self.name},
+                "spec": {
+                    "type": "NodePort",
+                    "selector": {"stage": "serve-model"},
+                    "ports": [{"port": 8000, "nodePort": port}],
+                },
+            }
+        )
+
+    def deliver(self, release: Release) -> str:
+        """Deliver a week of orders to the sandbox; returns what the delivery said.
+
+        Args:
+            release: Whose code delivers.
+
+        Raises:
+            RuntimeError: It failed.
+        """
+        self.deliveries += 1
+        [job] = load(HERE / "delivery.yaml", self.name, self.image)
+        job["metadata"]["name"] += f"-{self.deliveries}"
+        [container] = containers(job)
+        container["args"] = [
+            f"--rows={ORDERS_PER_WEEK}",
+            f"--seed={self.deliveries}",
+            f"--to=s3://{self.name}/datasets/",
+        ]
+        container["env"] = to_env(
+            {**self.variables, "RELEASE": release.tag, "REPOSITORY": REPOSITORY}
+        )
+        self.make(job)
+        path = path_of(job)
+        pods = f"{self.namespace}/pods"
+        ended = wait_for_job(self.cluster, path, DELIVERY_TIMEOUT_SECONDS, pods)
+        query = {"labelSelector": f"job-name={job['metadata']['name']}"}
+        logs = [
+            read_logs(self.cluster, pod)
+            for pod in self.cluster.get(pods, **query)["items"]
+        ]
+        if ended["type"] == "Failed":
+            raise RuntimeError("\n".join(["The delivery failed.", *logs]))
+        return "\n".join(logs).splitlines()[-1]
+
+    def alerts(self) -> list[str]:
+        """What was posted to the webhook so far."""
+        log = self.cluster.request("GET", f"{self.namespace}/pods/sandbox/log")
+        return log.decode().splitlines()
+
+    def make(self, manifest: Mapping[str, Any]) -> None:
+        """Make an object, to be removed with all the others."""
+        path = path_of(manifest)
+        if manifest["metadata"].get("namespace") != self.name:
+            self.made.append(path)
+        self.cluster.create(manifest)
+
+    def remove(self) -> list[str]:
+        """Remove all that was made, the last first.
+
+        Returns:
+            What could not be removed, as paths.
+        """
+        left = []
+        while self.made:
+            path = self.made.pop()
+            try:
+                self.remove_one(path)
+            except RuntimeError as error:
+                left.append(path)
+                say(f"NOT removed {path}: {error}")
+            else:
+                say(f"Removed {path}")
+        return left
+
+    def remove_one(self, path: str) -> None:
+        """Remove an object, and wait until it is gone with all that it owns.
+
+        Raises:
+            RuntimeError: It is still there.
+        """
+        deadline = time.monotonic() + REMOVAL_TIMEOUT_SECONDS
+        while True:
+            # A namespace refuses to be deleted again, and the API server may be away.
+            try:
+                self.cluster.delete(path, "Foreground")
+                found = self.cluster.find(path)
+                if found is None:
+                    return
+                conditions = found.get("status", {}).get("conditions", [])
+                reason = "; ".join(each.get("message", "") for each in conditions)
+            except RuntimeError as error:
+                reason = str(error)
+            if time.monotonic() > deadline:
+                raise RuntimeError(
+                    f"it is still there after {REMOVAL_TIMEOUT_SECONDS} s ({reason})"
+                )
+            time.sleep(POLL_SECONDS)
+
+
+def make_configuration(namespace: str, bundle: Path) -> dict[str, Any]:
+    """Make the ConfigMap with all that the sandbox is made of."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "sandbox", "namespace": namespace},
+        "data": {SERVER: (HERE / SERVER).read_text()},
+        "binaryData": {BUNDLE: b64encode(bundle.read_bytes()).decode()},
+    }
+
+
+def to_env(variables: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"name": name, "value": value} for name, value in variables.items()]

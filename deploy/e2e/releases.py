@@ -1,0 +1,107 @@
+"""The releases of an end-to-end run: good ones, and such as must not go live."""
+
+import shutil
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deploy.e2e.manifests import rename
+from deploy.git_releases import ROOT, Release, git
+
+# Bodywork clones over HTTPS alone; Git is given the sandbox's address for this one.
+HOST = "https://sandbox.invalid/"
+REPOSITORY = f"{HOST}repository.git"
+BUNDLE = "repository.bundle"
+
+FIRST, SECOND = "first", "second"
+BELOW_THRESHOLD = "below-threshold"
+DOES_NOT_START = "does-not-start"
+
+# What stages are made of. With its history, or its notebook, it would fit no ConfigMap.
+PATHS = ("pipeline", "sandbox", "bodywork.yaml")
+# What every stage needs, beside the secrets that bodywork.yaml names.
+SANDBOX_SECRET = "sandbox"
+SANDBOX_VARIABLES = (
+    *("GIT_CONFIG_COUNT", "GIT_CONFIG_KEY_0", "GIT_CONFIG_VALUE_0"),
+    "AWS_ENDPOINT_URL",
+)
+# A small node has not the CPU to spare that a week's training is worth.
+CPU_REQUEST = 0.1
+
+COMMITTER = (
+    *("-c", "user.name=End-to-end run", "-c", "user.email=e2e@sandbox.invalid"),
+    *("-c", "commit.gpgsign=false"),
+)
+
+
+def make_releases(directory: Path, name: str, image: str) -> dict[str, Release]:
+    """Commit and tag the releases in a new repository, and bundle it.
+
+    Their code is that of the commit that is checked out; their bodywork.yaml differs
+    from its own in names, in the secrets for the sandbox and in the CPU requested.
+
+    Args:
+        directory: An empty one; the bundle will be in it.
+        name: Of pipeline, secrets group and bucket.
+
+    Returns:
+        Each release by its tag.
+
+    Raises:
+        RuntimeError: Git failed.
+    """
+    archive, code = directory / "code.tar", directory / "code"
+    git(ROOT, "archive", f"--output={archive}", "HEAD", "--", *PATHS)
+    shutil.unpack_archive(archive, code)
+    git(code, "init", "--quiet", "--initial-branch", "master")
+    git(code, "add", "--all", "--force")
+    released = yaml.safe_load((code / "bodywork.yaml").read_text())
+    good = configure(released, name, image)
+    configurations = {
+        FIRST: good,
+        SECOND: good,
+        BELOW_THRESHOLD: with_arguments(good, "train_model", name, "0.9999", "0.9999"),
+        DOES_NOT_START: with_arguments(good, "serve_model", f"{name}-missing"),
+    }
+    releases = {}
+    for tag, configuration in configurations.items():
+        (code / "bodywork.yaml").write_text(yaml.safe_dump(configuration))
+        git(code, "add", "bodywork.yaml")
+        git(code, *COMMITTER, "commit", "--quiet", "--allow-empty", "--message", tag)
+        git(code, "tag", "--no-sign", tag)
+        commit = git(code, "rev-parse", "HEAD")
+        releases[tag] = Release(tag, commit, REPOSITORY, configuration)
+    git(code, "bundle", "create", "--quiet", str(directory / BUNDLE), *releases)
+    return releases
+
+
+def configure(released: dict[str, Any], name: str, image: str) -> dict[str, Any]:
+    """Fit a bodywork.yaml to the sandbox."""
+    configuration: dict[str, Any] = rename(released, name)
+    configuration["pipeline"]["docker_image"] = image
+    for stage in configuration["stages"].values():
+        stage["cpu_request"] = CPU_REQUEST
+        stage["secrets"] |= dict.fromkeys(SANDBOX_VARIABLES, SANDBOX_SECRET)
+    return configuration
+
+
+def with_arguments(
+    configuration: dict[str, Any], stage: str, *arguments: str
+) -> dict[str, Any]:
+    changed = deepcopy(configuration)
+    changed["stages"][stage]["args"] = list(arguments)
+    return changed
+
+
+def secrets(
+    configuration: dict[str, Any], values: Mapping[str, str]
+) -> dict[str, dict[str, str]]:
+    """What each secret of a bodywork.yaml must hold."""
+    needed: dict[str, dict[str, str]] = {}
+    for stage in configuration["stages"].values():
+        for variable, secret in stage["secrets"].items():
+            needed.setdefault(secret, {})[variable] = values[variable]
+    return needed

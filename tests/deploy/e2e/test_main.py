@@ -1,0 +1,104 @@
+"""Without a cluster that can be used, one sentence and exit code 2.
+
+The rest needs one: make e2e itself.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from urllib.error import HTTPError
+
+import pytest
+
+from deploy.e2e.__main__ import ask_at
+from deploy.git_releases import ROOT
+from deploy.kubernetes_api import Cluster
+from deploy.rollout import ENDPOINT, ORDER
+from tests.deploy.api_server import run_api_server
+
+pytestmark = pytest.mark.once
+
+
+def run(*arguments: str, kubeconfig: Path | str) -> tuple[int, str]:
+    """Run it; returns the exit code and what it says."""
+    process = subprocess.run(
+        [sys.executable, "-m", "deploy.e2e", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "KUBECONFIG": str(kubeconfig)},
+        capture_output=True,
+        text=True,
+    )
+    assert process.stdout == ""
+    return process.returncode, process.stderr
+
+
+def test_without_a_kubeconfig_it_says_what_it_needs() -> None:
+    exit_code, said = run(kubeconfig="")
+    assert exit_code == 2
+    assert said.startswith("Set KUBECONFIG to the kubeconfig of a cluster to try this")
+    assert said.count("\n") == 1
+
+
+def test_a_cluster_that_takes_no_pods_or_is_gone_is_refused(tmp_path: Path) -> None:
+    with run_api_server(tmp_path) as (api, kubeconfig):
+        message = "cni plugin not initialized"
+        ready = {"type": "Ready", "status": "False", "message": message}
+        node = {"metadata": {"name": "n"}, "status": {"conditions": [ready]}}
+        api.objects["/api/v1/nodes"] = {"items": [node]}
+        exit_code, said = run(kubeconfig=kubeconfig)
+        assert (exit_code, said.count("\n")) == (2, 1)
+        assert f"takes pods: n: {message}." in said
+    exit_code, said = run(kubeconfig=kubeconfig)
+    assert exit_code == 2
+    assert "does not answer" in said and "Traceback" not in said
+
+
+def test_an_option_that_cannot_be_is_refused() -> None:
+    for option in ("--address=node:30080", "--image=name"):
+        exit_code, said = run(option, kubeconfig="")
+        assert exit_code == 2
+        assert "is not like" in said
+
+
+@pytest.mark.parametrize("content", [None, "", "nonsense", "clusters: [", "users: 1"])
+def test_a_kubeconfig_that_is_none_is_refused(
+    tmp_path: Path, content: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client reads KUBECONFIG when it is imported, so its own variable is set."""
+    kubeconfig = tmp_path / "kubeconfig"
+    if content is not None:
+        kubeconfig.write_text(content)
+    monkeypatch.setattr(
+        "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(kubeconfig)
+    )
+    with pytest.raises(RuntimeError, match=r"^No cluster is configured \(.*\.$"):
+        Cluster()
+
+
+def test_an_address_is_asked_as_a_client_asks() -> None:
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            asked.append((self.path, json.loads(body), self.headers["Connection"]))
+            self.send_response(200 if len(asked) == 1 else 503)
+            self.end_headers()
+            self.wfile.write(b"answer")
+
+        def log_message(self, *_: object) -> None:
+            """Stay silent."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        ask = ask_at(f"http://127.0.0.1:{server.server_port}")
+        assert ask() == b"answer"
+        assert asked == [(f"/{ENDPOINT}", ORDER, "close")]
+        with pytest.raises(HTTPError, match="503") as error:
+            ask()
+        error.value.close()
+        server.shutdown()
