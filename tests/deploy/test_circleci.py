@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 import yaml
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[2]
 CONFIGURATION = ROOT / ".circleci" / "config.yml"
-# Of CircleCI's images.
-PROGRAMS = {"docker", "sudo"}
+# Of CircleCI's images, and what the orb installs.
+PROGRAMS = {"aws", "docker", "sudo"}
+INSTALL = "aws-cli/install"
 
 
 @pytest.fixture(scope="module")
@@ -69,16 +72,32 @@ def test_every_branch_but_master_is_tested_after_the_static_analysis(
     assert tested == environments - {"static"}
 
 
-def test_the_image_is_pushed_on_master_alone(configuration: dict[str, Any]) -> None:
-    [(image, settings)] = jobs_of(configuration["workflows"]["release"])
-    assert image == "image"
-    assert settings["filters"] == {"branches": {"only": "master"}}
-    assert settings["context"]
+def test_master_alone_is_released_when_its_image_is_there(
+    configuration: dict[str, Any],
+) -> None:
+    (image, pushed), (deploy, deployed) = jobs_of(configuration["workflows"]["release"])
+    assert (image, deploy) == ("image", "deploy")
+    for settings in (pushed, deployed):
+        assert settings["filters"] == {"branches": {"only": "master"}}
+        assert settings["context"]
+    assert deployed["requires"] == ["image"]
+    assert deployed["serial-group"]
     assert set(configuration["workflows"]) == {"test", "release"}
 
 
-def test_images_are_pinned(configuration: dict[str, Any]) -> None:
+def test_the_deploy_job_ends_with_the_release(configuration: dict[str, Any]) -> None:
+    steps = configuration["jobs"]["deploy"]["steps"]
+    assert steps[-1]["run"]["command"] == ".venv/bin/python -m deploy.release"
+
+
+def test_images_and_orbs_are_pinned(configuration: dict[str, Any]) -> None:
+    for orb in configuration["orbs"].values():
+        assert re.fullmatch(r"[\w-]+/[\w-]+@\d+\.\d+\.\d+", orb)
+    steps = configuration["jobs"]["deploy"]["steps"]
+    [command_line] = [step[INSTALL]["version"] for step in steps if INSTALL in step]
+    assert re.fullmatch(r"2\.\d+\.\d+", command_line)
     versions = re.findall(r"version: \[?(\d[^]\s]*)", CONFIGURATION.read_text())
+    versions.remove(command_line)
     assert versions.pop(0) == "2.1"
     assert all(re.fullmatch(r"3\.1[1-3]\.\d+", version) for version in versions)
     for executor in configuration["executors"].values():
