@@ -2,24 +2,26 @@
 
 PORT = 8000
 INSTALLED = .venv/installed
+BODYWORK = .venv/bodywork
 PYTHON = .venv/bin/python
 LOCKS = requirements_pipe.txt requirements_cicd.txt
+SBOM = sbom
 COMPILE = .venv/bin/uv pip compile --universal --python-version 3.11 \
 	--fork-strategy fewest --generate-hashes --no-header --quiet
 
 # Uv trusts what the machine trusts, as pip does: some networks have certificates of their own.
 export UV_SYSTEM_CERTS = true
 
-.PHONY: help run test bench lock
+.PHONY: help run test bench fuzz e2e lock sbom bodywork
 
 help:  ## Explain each target in a line.
-	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile
+	@sed -n 's/^\([a-z0-9]*\):.*## /make \1	/p' Makefile
 
 run: $(INSTALLED)  ## Train on generated orders and serve estimates; PORT=8001 for another port.
 	@exec $(PYTHON) -m sandbox --port $(PORT)
 
 # Pyenv hides all but its global version; tox shall find each one that it has.
-test: $(INSTALLED)  ## Run all tests and the static analysis on each Python found.
+test: $(INSTALLED)  ## Run all tests, on each Python found where that matters, and the static analysis.
 	@if command -v pyenv > /dev/null; then \
 		versions=$$(pyenv versions --bare | grep -E '^3\.1[1-3]\.[0-9]+$$' | paste -sd : -); \
 		export PYENV_VERSION=$${versions:-system}; \
@@ -28,6 +30,12 @@ test: $(INSTALLED)  ## Run all tests and the static analysis on each Python foun
 
 bench: $(INSTALLED)  ## Measure everything against its baseline, into benchmarks/results; 10 minutes.
 	@UV_PYTHON_DOWNLOADS=never exec $(PYTHON) -m tox -e bench
+
+fuzz: $(INSTALLED)  ## Ask the service 100,000 generated requests and check each answer; takes long.
+	@exec $(PYTHON) -m benchmarks.fuzz
+
+e2e: $(INSTALLED)  ## Try everything on the cluster of KUBECONFIG; ARGS=--help for its options.
+	@exec $(PYTHON) -m deploy.e2e $(ARGS)
 
 lock: $(INSTALLED)  ## Remake the locks from the .in files; delete a lock first to renew its pins.
 	$(COMPILE) requirements_pipe.in -o requirements_pipe.txt
@@ -40,6 +48,24 @@ lock: $(INSTALLED)  ## Remake the locks from the .in files; delete a lock first 
 		--build-constraint deploy/bodywork/build_constraints.txt \
 		deploy/bodywork/requirements.in -o deploy/bodywork/requirements.txt
 	$(PYTHON) -m deploy.image --write
+
+# Reproducible: the same locks give the same bytes.
+sbom: $(INSTALLED)  ## List what production runs on into sbom/, in the form of CycloneDX.
+	@mkdir -p $(SBOM)
+	@$(PYTHON) -m cyclonedx_py requirements --output-reproducible --validate \
+		-o $(SBOM)/pipeline.json requirements_pipe.txt
+	@$(PYTHON) -m cyclonedx_py requirements --output-reproducible --validate \
+		-o $(SBOM)/bodywork.json deploy/bodywork/requirements.txt
+	@echo "Wrote $(SBOM)/pipeline.json and $(SBOM)/bodywork.json."
+
+bodywork: $(BODYWORK)/installed  ## Install Bodywork, which releases need, into .venv/bodywork.
+
+# Its set-up calls a usage-tracking host over HTTP; the proxy, which is none, stops that.
+$(BODYWORK)/installed: deploy/bodywork/requirements.txt | $(INSTALLED)
+	@.venv/bin/uv venv --quiet --clear --python $(PYTHON) $(BODYWORK)
+	@http_proxy=http://127.0.0.1:9 .venv/bin/uv pip sync --python $(BODYWORK)/bin/python \
+		--require-hashes --build-constraint deploy/bodywork/build_constraints.txt $<
+	@touch $@
 
 # Pip installs uv, from its one pin among the locks, and uv the rest in a tenth of the time.
 $(INSTALLED): $(LOCKS) $(PYTHON)

@@ -12,6 +12,8 @@ import pytest
 
 from tests.sandbox.test_main import IS_UP, free_port, read_until
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -61,7 +63,7 @@ def test_make_run_answers_the_curl_lines() -> None:
             os.killpg(make.pid, signal.SIGINT)
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall("make ([a-z]+)", TEXT))))
+@pytest.mark.parametrize("target", sorted(set(re.findall("make ([a-z0-9]+)", TEXT))))
 def test_every_make_target_that_a_page_names_is_explained(target: str) -> None:
     process = subprocess.run(
         ["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True

@@ -19,6 +19,8 @@ from benchmarks.services import (
 )
 from pipeline.aws.client import s3_client
 
+pytestmark = pytest.mark.once
+
 WRK_OUTPUT = """
   Latency Distribution
      50%  900.50us

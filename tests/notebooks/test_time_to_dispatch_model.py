@@ -7,6 +7,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+pytestmark = pytest.mark.once
+
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "time_to_dispatch_model.ipynb"
 PLOTS = 4
 

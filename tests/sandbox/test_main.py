@@ -16,6 +16,8 @@ import pytest
 
 from tests.sandbox.process_tables import find_descendants, still_running
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[2]
 IS_UP = "Ctrl-C ends everything."
 TRAINING = "Starting train-model stage."

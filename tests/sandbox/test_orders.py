@@ -15,6 +15,8 @@ from pipeline.deliveries import check_delivery
 from pipeline.orders import HOURS_TO_DISPATCH, ORDERS_PLACED, PRODUCT_CODE
 from sandbox.orders import make_week
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -4,8 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from sandbox.processes import run_process
 from tests.sandbox.process_tables import find_descendants, still_running
+
+pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).parents[2]
 # Starts a process of its own, says so and sleeps.

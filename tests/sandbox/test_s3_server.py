@@ -12,6 +12,8 @@ from types_boto3_s3 import S3Client
 
 from sandbox.s3_server import make_bucket, replace_aws_settings, run_s3_server
 
+pytestmark = pytest.mark.once
+
 
 def test_it_answers_as_soon_as_and_as_long_as_the_block_lasts() -> None:
     with run_s3_server() as settings:
