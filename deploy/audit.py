@@ -3,8 +3,8 @@
 Usage: python -m deploy.audit
 
 Asks PyPI, through pip-audit. What audit_exceptions.toml lists is passed. Where PyPI's
-advisories cannot be had, as behind a mirror, it says so and passes; in CI, which has
-CI in its environment, it fails, for nobody would see that nothing was looked up.
+advisories cannot be had, as behind a mirror, it says so and passes; in CircleCI, which
+has CIRCLECI in its environment, it fails: nobody would see that nothing was looked up.
 """
 
 import json
@@ -42,7 +42,7 @@ def main() -> str:
 
     Raises:
         RuntimeError: There is a vulnerability that is no exception, or an exception is
-            not to be had any more; in CI also, nothing could be looked up.
+            not to be had any more; in CircleCI also, nothing could be looked up.
     """
     exceptions = read_exceptions(EXCEPTIONS.read_text(), date.today())
     found: list[str] = []
@@ -50,12 +50,12 @@ def main() -> str:
         for lock in LOCKS:
             found += audit(lock, exceptions)
     except NotAuditedError as reason:
-        if environ.get("CI"):
+        if environ.get("CIRCLECI"):
             raise RuntimeError(
-                f"Not audited: {reason}; CI must reach https://pypi.org/pypi."
+                f"Not audited: {reason}; CircleCI must reach https://pypi.org/pypi."
             ) from reason
         if not found:
-            return f"Not audited: {reason}. CI looks them up."
+            return f"Not audited: {reason}. CircleCI looks them up."
     if found:
         remedy = f"Renew these pins, or except them in {EXCEPTIONS.name}."
         raise RuntimeError("\n".join([*found, remedy]))
