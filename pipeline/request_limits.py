@@ -15,6 +15,8 @@ from typing import NoReturn
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from pipeline.refusal_log import RefusalLog
+
 MAX_HEAD_BYTES = 8 * 1024
 MAX_BODY_BYTES = 8 * 1024
 # For a request to arrive, and for its answer to be taken.
@@ -35,6 +37,8 @@ REFUSALS = {
     431: f"The request line and headers are larger than {MAX_HEAD_BYTES} bytes.",
     503: "The service has too much to do; try again after Retry-After seconds.",
 }
+
+refusal_log = RefusalLog()
 
 
 class Refused(Exception):
@@ -175,6 +179,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.refused, self.arriving = True, False
         self.began = self.loop.time()
         self.body = b""
+        refusal_log.count(status)
         if self.is_answering():
             # The answer to an earlier request comes first, and is the last.
             self.cycle.keep_alive = False

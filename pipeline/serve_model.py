@@ -36,7 +36,7 @@ from pipeline.json_route import NOT_JSON, JsonRoute
 from pipeline.logs import configure_logger
 from pipeline.orders import MODELS_FOLDER, PRODUCT_CODE_MAP, ProductCode
 from pipeline.piecewise_linear import CURVES, PiecewiseLinear
-from pipeline.request_limits import REFUSALS, LimitedProtocol
+from pipeline.request_limits import REFUSALS, LimitedProtocol, refusal_log
 from pipeline.response_headers import RESPONSE_HEADERS
 from pipeline.step_functions import read_step_function
 
@@ -248,6 +248,7 @@ def serve(app: FastAPI, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     log.info(f"Answering on http://{host}:{port}, documentation on /docs.")
     server.run(sockets=[listener])
+    refusal_log.write()
 
 
 def make_garbage_collections_rare() -> None:

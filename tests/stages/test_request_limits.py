@@ -375,6 +375,48 @@ def test_connections_beyond_the_limit_are_shed(bucket: str) -> None:
         wait_until(lambda: httpx.get(f"{address}/livez").is_success)
 
 
+def end_and_read_refusals(process: subprocess.Popen[str]) -> list[str]:
+    """End a service; returns what its log says of refused requests."""
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=TIMEOUT_SECONDS)
+    return re.findall("Refused.*", output)
+
+
+def test_refusals_are_counted_in_the_log(bucket: str) -> None:
+    persist(bucket)
+    too_large = HEAD.replace(b"th: ", b"th: 999") + b"\r\n"
+    with running_service(bucket) as (process, address):
+        refused = [(too_large, 413), (b"garbage\r\n\r\n", 400), (too_large, 413)]
+        for request, status in refused:
+            with connected(address, saying=request) as [connection]:
+                assert_refused(connection, status)
+        assert end_and_read_refusals(process) == [
+            "Refused requests within 60 seconds: 1 with 400, 2 with 413."
+        ]
+
+
+SERVE_AND_LOG_AT_ONCE = """
+import sys
+from pipeline import refusal_log, serve_model
+from pipeline.logs import configure_logger
+
+refusal_log.SECONDS = 0
+configure_logger()
+serve_model.main(sys.argv[1])
+"""
+
+
+def test_refusals_are_logged_anew_when_their_time_is_over(bucket: str) -> None:
+    persist(bucket)
+    with running("-c", SERVE_AND_LOG_AT_ONCE, bucket) as (process, address):
+        for _ in range(2):
+            with connected(address, saying=b"garbage\r\n\r\n") as [connection]:
+                assert_refused(connection, 400)
+        assert end_and_read_refusals(process) == 2 * [
+            "Refused requests within 0 seconds: 1 with 400."
+        ]
+
+
 def test_who_makes_the_service_wait_is_let_go_and_others_are_answered(
     address: str, open_files: int
 ) -> None:
