@@ -1,8 +1,10 @@
 """Removing leftover Jobs, on a double of the API server."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,17 +16,24 @@ from tests.deploy.api_server import ApiServer, recorded, run_api_server
 pytestmark = pytest.mark.once
 
 JOBS = "/apis/batch/v1/namespaces/time-to-dispatch/jobs"
+MAX_POLLS = 5
 
 
 @pytest.fixture
-def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
-    monkeypatch.setattr(leftover_jobs, "POLL_SECONDS", 0)
+def api(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    use_kubeconfig: Callable[[Path], None],
+) -> Iterator[ApiServer]:
+    polls = count(1)
+
+    def sleep(_: float) -> None:
+        if next(polls) > MAX_POLLS:
+            pytest.fail(f"The jobs are still waited for after {MAX_POLLS} polls.")
+
+    monkeypatch.setattr(leftover_jobs, "time", SimpleNamespace(sleep=sleep))
     with run_api_server(tmp_path) as (server, kubeconfig):
-        # The client reads it when it is imported.
-        monkeypatch.setattr(
-            "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION",
-            str(kubeconfig),
-        )
+        use_kubeconfig(kubeconfig)
         yield server
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -66,15 +67,12 @@ def test_an_option_that_cannot_be_is_refused() -> None:
 
 @pytest.mark.parametrize("content", [None, "", "nonsense", "clusters: [", "users: 1"])
 def test_a_kubeconfig_that_is_none_is_refused(
-    tmp_path: Path, content: str | None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, content: str | None, use_kubeconfig: Callable[[Path], None]
 ) -> None:
-    """The client reads KUBECONFIG when it is imported, so its own variable is set."""
     kubeconfig = tmp_path / "kubeconfig"
     if content is not None:
         kubeconfig.write_text(content)
-    monkeypatch.setattr(
-        "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(kubeconfig)
-    )
+    use_kubeconfig(kubeconfig)
     with pytest.raises(RuntimeError, match=r"^No cluster is configured \(.*\.$"):
         Cluster()
 
