@@ -48,10 +48,15 @@ class Rollout:
         """
         self.check_code()
         repeat_until_true(self.check_replicas, ROLLOUT_TIMEOUT_SECONDS)
-        version = repeat_until_true(self.ask, ANSWER_TIMEOUT_SECONDS)
-        if trained_after is not None:
-            self.check_model(version, trained_after)
-        return version
+
+        def ask() -> str:
+            version = self.ask()
+            if trained_after is not None:
+                self.check_model(version, trained_after)
+            return version
+
+        # A pod that goes away may answer for a moment more.
+        return repeat_until_true(ask, ANSWER_TIMEOUT_SECONDS)
 
     def check_code(self) -> None:
         """Check that new pods get the code of the release.

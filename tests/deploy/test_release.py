@@ -264,7 +264,7 @@ def test_a_release_whose_model_is_refused_gives_way_to_the_previous_one(
     world: World,
 ) -> None:
     world.model_age = timedelta(days=7)
-    code, printed = world.run()
+    code, printed = world.run(impatiently=True)
     assert code == 1
     assert "The model in service was made at " in printed
     # Going back needs a new model as well, and here gets none.
@@ -286,9 +286,19 @@ def test_a_model_of_other_code_is_not_the_one_just_trained(world: World) -> None
         return found
 
     world.api.objects[SERVICE] = estimate
-    code, printed = world.run()
+    code, printed = world.run(impatiently=True)
     assert code == 1
     assert "The model in service was made by commit 0123456, not by " in printed
+
+
+def test_an_old_pod_that_still_answers_is_no_reason_to_go_back(world: World) -> None:
+    """It leaves the Service a moment after the Deployment has all its new ones."""
+    old = world.estimate()
+    answers = iter([old, old])
+    world.api.objects[SERVICE] = lambda: next(answers, None) or world.estimate()
+    exit_code, output = world.run()
+    assert exit_code == 0, output
+    assert len(world.calls()) == 1
 
 
 def test_a_release_that_does_not_answer_gives_way_to_the_previous_one(
