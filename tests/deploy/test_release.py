@@ -87,6 +87,7 @@ class World:
         }
 
         self.schedule = recorded("cronjob")
+        self.schedule["metadata"]["creationTimestamp"] = f"{datetime.now(UTC):%FT%TZ}"
         self.set_scheduled(PREVIOUS)
         api.objects = {
             "/version": {"major": "1", "minor": "36"},
@@ -468,7 +469,7 @@ def test_the_check_tells_what_serves_and_how_the_last_run_went(world: World) -> 
     code, printed = world.run("--check")
     assert code == 0, printed
     assert f"Deployment serve-model runs {PREVIOUS}, and all its replicas" in printed
-    assert "it has not run this week." in printed
+    assert "it has not run yet." in printed
     runs.append(weekly_run("2021-07-16T23:45:00Z", succeeded=1))
     runs.append(weekly_run("2021-07-09T23:45:00Z", failed=1))
     code, printed = world.run("--check")
@@ -478,11 +479,21 @@ def test_the_check_tells_what_serves_and_how_the_last_run_went(world: World) -> 
 
 
 def test_the_check_fails_if_the_last_weekly_run_did(world: World) -> None:
-    run = weekly_run("2021-07-16T23:45:00Z", failed=1)
+    conditions = [{"type": "FailureTarget", "reason": "DeadlineExceeded"}]
+    conditions.append({"type": "Failed", "reason": "DeadlineExceeded"})
+    run = weekly_run("2021-07-16T23:45:00Z", failed=1, conditions=conditions)
     world.api.objects[RUNS]["items"].append(run)
     code, printed = world.run("--check")
     assert code == 1
-    assert "failed; kubectl -n bodywork-deployment-jobs logs job/time-to" in printed
+    assert "00Z, failed (DeadlineExceeded); kubectl -n bodywork-deploy" in printed
+
+
+def test_the_check_fails_if_there_was_no_weekly_run_for_a_week(world: World) -> None:
+    week_ago = datetime.now(UTC) - timedelta(days=7, minutes=1)
+    world.schedule["metadata"]["creationTimestamp"] = f"{week_ago:%FT%TZ}"
+    code, printed = world.run("--check")
+    assert code == 1
+    assert "has not run for a week; kubectl -n bodywork-deployment-jobs desc" in printed
 
 
 def test_the_check_fails_on_another_release_or_a_paused_schedule(world: World) -> None:
