@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from deploy.git_releases import Release
 from deploy.kubernetes_api import Cluster, Refusal
+from deploy.weekly_run import check_age, read_version
 
 ROLLOUT_TIMEOUT_SECONDS = 300
 ANSWER_TIMEOUT_SECONDS = 60
@@ -125,14 +126,8 @@ class Rollout:
         Raises:
             RuntimeError: It is an older one, or other code made it.
         """
-        known = dict(pair.split(":", 1) for pair in version.split("|"))
-        commit = known["pipeline_git_commit_hash"]
-        # The API server's clock has seconds only.
-        if datetime.fromisoformat(known["model_timestamp"]) < trained_after:
-            raise RuntimeError(
-                f"The model in service was made at {known['model_timestamp']}, before "
-                "this release: the one just trained was refused, as /readyz tells."
-            )
+        check_age(version, trained_after)
+        commit = read_version(version)["pipeline_git_commit_hash"]
         if not self.release.commit.startswith(commit):
             raise RuntimeError(
                 f"The model in service was made by commit {commit}, not by "

@@ -60,8 +60,8 @@ class Schedule:
             A sentence on the last run.
 
         Raises:
-            RuntimeError: It names another release, is paused, has not run for a week, or
-                its last run failed.
+            RuntimeError: It names another release, is paused, has not run for a week,
+                or its last run failed.
         """
         scheduled = self.tag()
         if scheduled != release.tag:

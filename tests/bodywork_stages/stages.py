@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx2 as httpx
@@ -27,10 +28,11 @@ ORDER = {"product_code": "SKU001", "orders_placed": 112}
 TIMEOUT_SECONDS = 60
 
 # In a pod the credentials lie below /var/run, where tests may not write.
-WITH_KUBECONFIG = """
-import runpy, sys
+IN_CLUSTER = """
+import runpy, sys, time
 from kubernetes import config
 config.load_incluster_config = config.load_kube_config
+time.sleep = lambda seconds: None
 del sys.argv[0]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
@@ -214,24 +216,74 @@ def test_a_failure_is_reported(new_pod: Callable[[], Pod]) -> None:
     assert re.search(" - ERROR - .* failed: job train-model failed\n", log)
 
 
+def run_in_cluster(
+    image: RuntimeImage, kubeconfig: Path, program: str, *arguments: str
+) -> "subprocess.CompletedProcess[str]":
+    """Run a program of the image as a container of the weekly run does."""
+    directory = image.root / "opt" / "bodywork"
+    return subprocess.run(
+        [f"{directory}/bin/python", "-c", IN_CLUSTER, f"{directory}/{program}"]
+        + list(arguments),
+        cwd=kubeconfig.parent,
+        env={"PATH": image.path, "KUBECONFIG": str(kubeconfig)},
+        capture_output=True,
+        text=True,
+    )
+
+
 def test_leftover_jobs_are_removed_with_the_client_of_bodywork(
     image: RuntimeImage, tmp_path: Path
 ) -> None:
     jobs = "/apis/batch/v1/namespaces/time-to-dispatch/jobs"
-    program = image.root / "opt" / "bodywork"
     with run_api_server(tmp_path) as (api, kubeconfig):
         job = recorded("job")
         api.objects = {jobs: {"items": [job]}, f"{jobs}/train-model": job}
-        process = subprocess.run(
-            [f"{program}/bin/python", "-c", WITH_KUBECONFIG]
-            + [f"{program}/leftover_jobs.py", "time-to-dispatch"],
-            env={"PATH": image.path, "KUBECONFIG": str(kubeconfig)},
-            capture_output=True,
-            text=True,
+        process = run_in_cluster(
+            image, kubeconfig, "leftover_jobs.py", "time-to-dispatch"
         )
     assert process.returncode == 0, process.stderr
     assert process.stdout == "Removed leftover jobs: train-model.\n"
     assert api.objects[jobs]["items"] == []
+
+
+@pytest.mark.parametrize(
+    "age, arguments, exit_code, sentence",
+    [
+        (timedelta(0), ["file:///x"], 0, "It answers with name:any|model_timestamp:"),
+        (timedelta(days=7), ["file:///x"], 1, "does not serve; /readyz tells what "),
+        (None, ["file:///x"], 1, "serve-model:8000 answered 404 Not Found."),
+        # As before the first release.
+        (timedelta(0), [], 2, "GIT_URL"),
+    ],
+)
+def test_the_weekly_run_believes_the_service_alone(
+    image: RuntimeImage,
+    tmp_path: Path,
+    age: timedelta | None,
+    arguments: list[str],
+    exit_code: int,
+    sentence: str,
+) -> None:
+    """Bodywork does nothing here, for it finds no namespaces, and exits with 0."""
+
+    def readiness() -> dict[str, object] | None:
+        if age is None:
+            return None
+        made = datetime.now(UTC) - age
+        version = f"name:any|model_timestamp:{made.isoformat()}|model_hash:0"
+        return {"model_version": version, "refused": ["One was forged."]}
+
+    name = "serve-model:8000"
+    service = f"/api/v1/namespaces/time-to-dispatch/services/{name}/proxy/readyz"
+    arguments = ["time-to-dispatch", name, *arguments]
+    with run_api_server(tmp_path) as (api, kubeconfig):
+        api.objects = {service: readiness}
+        process = run_in_cluster(image, kubeconfig, "weekly_run.py", *arguments)
+    assert process.returncode == exit_code, process.stdout + process.stderr
+    assert sentence in process.stdout + process.stderr
+    assert ("One was forged." in process.stderr) == (age == timedelta(days=7))
+    if exit_code != 2:
+        assert "Could not authenticate" in process.stdout
 
 
 def test_bodywork_reaches_an_api_server_like_that_of_eks(

@@ -16,7 +16,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from threading import Thread
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import yaml
 from cryptography import x509
@@ -76,7 +76,7 @@ def run_api_server(directory: Path) -> Iterator[tuple[ApiServer, Path]]:
         def reply(self) -> None:
             length = int(self.headers.get("Content-Length", 0))
             body = json.loads(self.rfile.read(length) or b"null")
-            path = urlsplit(self.path).path
+            path = unquote(urlsplit(self.path).path)
             if self.headers["Authorization"] == f"Bearer {TOKEN}":
                 status, answer = server.answer(self.command, path, body)
             else:

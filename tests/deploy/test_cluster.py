@@ -1,6 +1,7 @@
 """deploy/cluster and deploy/secrets: valid on the clusters of today, and in agreement
 with bodywork.yaml, the image and the service."""
 
+import re
 import subprocess
 from collections.abc import Iterator
 from copy import deepcopy
@@ -123,10 +124,16 @@ def test_the_weekly_run_uses_the_runtime_image_and_its_files() -> None:
     recipe = (ROOT / DOCKERFILE).read_text()
     containers = [*spec["initContainers"], *spec["containers"]]
     assert {container["image"] for container in containers} == {image_name()}
-    [leftover_jobs] = spec["initContainers"]
-    assert leftover_jobs["command"][1] == "/opt/bodywork/leftover_jobs.py"
-    assert " deploy/leftover_jobs.py /opt/bodywork/\n" in recipe
+    [leftover_jobs], [weekly_run] = spec["initContainers"], spec["containers"]
+    for container in containers:
+        program = container["command"][1].removeprefix("/opt/bodywork/")
+        assert re.search(rf"^COPY .*deploy/{program} .*/opt/bodywork/$", recipe, re.M)
     assert leftover_jobs["args"] == [NAMESPACE]
+    port = STAGES["serve_model"]["service"]["port"]
+    service = f"{PATCH['metadata']['name']}:{port}"
+    assert weekly_run["command"][2:] == [NAMESPACE, service]
+    [proxy] = [rule for rule in only("Role")["rules"] if "resourceNames" in rule]
+    assert proxy["resourceNames"] == [service]
     # The release's arguments are added to it: applied again, these must stay.
     assert "args" not in spec["containers"][0]
 
