@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -13,10 +12,10 @@ from http.client import HTTPConnection
 from typing import NamedTuple
 
 from sandbox.orders import deliver_week, make_week
+from sandbox.ports import HOST, free_port
 from sandbox.s3_server import make_bucket, replace_aws_settings, run_s3_server
 
 BUCKET = "benchmark"
-HOST = "127.0.0.1"
 PATH = "/api/v0.1/time_to_dispatch"
 BODY = '{"product_code": "SKU001", "orders_placed": 112}'
 HEADERS = {"Content-Type": "application/json"}
@@ -60,8 +59,7 @@ def trained_model() -> Iterator[None]:
 @contextmanager
 def run_service(module: str) -> Iterator[Service]:
     """Run one of the services on one core, and wait for its first answer."""
-    with socket.create_server((HOST, 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     started = time.perf_counter()
     process = subprocess.Popen(
         ["taskset", "--cpu-list", SERVICE_CORE, sys.executable, "-m", module, BUCKET],

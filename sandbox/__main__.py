@@ -18,8 +18,9 @@ from subprocess import Popen, TimeoutExpired
 from threading import Thread
 from urllib.request import Request, urlopen
 
+from sandbox.ports import HOST
 from sandbox.processes import run_process
-from sandbox.s3_server import HOST, make_bucket, replace_aws_settings, run_s3_server
+from sandbox.s3_server import make_bucket, replace_aws_settings, run_s3_server
 
 BUCKET = "time-to-dispatch"
 DATASETS_FOLDER = "datasets"

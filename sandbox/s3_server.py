@@ -13,9 +13,9 @@ from threading import Event
 from typing import Final
 
 from pipeline.aws.client import s3_client
+from sandbox.ports import HOST
 from sandbox.processes import run_process
 
-HOST = "127.0.0.1"
 REGION: Final = "eu-west-1"
 
 

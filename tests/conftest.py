@@ -6,10 +6,17 @@ from uuid import uuid4
 
 import boto3
 import pytest
+from hypothesis import HealthCheck, settings
 from types_boto3_s3 import S3Client
 
 from pipeline.aws.client import s3_client
 from sandbox.s3_server import make_bucket, run_s3_server
+
+# A busy machine may take its time for an example.
+settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -32,7 +32,7 @@ def fit_week(rows: int, seed: int) -> tuple[MonotoneTreeRegressor, NDArray[np.fl
     return MonotoneTreeRegressor(tree).fit(features, data.y_train), features
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 10**6),
     rows=st.integers(60, 400),

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.sandbox.test_main import IS_UP, free_port, read_until
+from sandbox.ports import free_port
+from tests.sandbox.test_main import IS_UP, read_until
 
 pytestmark = pytest.mark.once
 

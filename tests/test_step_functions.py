@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.tree import DecisionTreeRegressor
 
@@ -15,7 +15,6 @@ BEYOND = np.float32(math.inf)
 ORDERS = st.floats(0, MAX_ORDERS_PLACED) | st.integers(0, 300).map(float)
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     rows=st.lists(
         st.tuples(ORDERS, st.sampled_from(PRODUCTS), st.floats(0, 100)),

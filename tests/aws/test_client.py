@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError, NoCredentialsError, NoRegionError
 
 from pipeline import aws
 from pipeline.aws.client import explain_s3_errors, s3_client, within_deadline
+from sandbox.ports import closed_port
 
 
 @pytest.fixture
@@ -82,17 +83,13 @@ def test_a_deadline_that_is_none_is_refused(
         within_deadline(lambda: 7)
 
 
-def test_an_s3_that_is_gone_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+def test_an_s3_that_is_gone_is_named(
+    monkeypatch: pytest.MonkeyPatch, fresh_client: None
+) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    s3_client.cache_clear()
-    try:
-        with pytest.raises(RuntimeError) as failure:
-            aws.find_latest_artefact_on_s3("csv", "b", "datasets")
-    finally:
-        s3_client.cache_clear()
+    with closed_port() as port, pytest.raises(RuntimeError) as failure:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        aws.find_latest_artefact_on_s3("csv", "b", "datasets")
     assert str(failure.value).startswith("Could not list s3://b/datasets/: ")
     assert "check the network" in str(failure.value)
 

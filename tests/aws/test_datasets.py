@@ -47,7 +47,8 @@ def test_parquet_datasets_round_trip_with_their_origin(bucket: str) -> None:
 
 
 @settings(
-    max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=20,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(hours=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1))
 def test_every_float_survives_the_round_trip(bucket: str, hours: list[float]) -> None:

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 
-import httpx2
 import pytest
 
 from benchmarks import listing, search, serve
@@ -18,6 +17,7 @@ from benchmarks.services import (
     trained_model,
 )
 from pipeline.aws.client import s3_client
+from tests.stages.services import client
 
 pytestmark = pytest.mark.once
 
@@ -55,7 +55,7 @@ def test_ours_and_the_baseline_answer_the_same_for_the_same_tree() -> None:
     with trained_model():
         for module in (OURS, BASELINE, FLOOR):
             with run_service(module) as service:
-                response = httpx2.post(service.url, content=BODY, headers=HEADERS)
+                response = client.post(service.url, content=BODY, headers=HEADERS)
                 answers[module] = response.raise_for_status().json()
                 assert service.seconds > 0
                 assert service.memory > 2**20

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import httpx2 as httpx
 import pytest
 
 from deploy.e2e.manifests import HERE, load
@@ -21,11 +20,12 @@ from pipeline import aws
 from tests.bodywork_stages.conftest import RELEASE, copy_working_tree, release
 from tests.bodywork_stages.runtime_image import RuntimeImage
 from tests.deploy.api_server import recorded, run_api_server
+from tests.stages.services import client
 
 ENDPOINT = "/api/v0.1/time_to_dispatch"
 ORDER = {"product_code": "SKU001", "orders_placed": 112}
 # Bodywork itself ends a stage that takes longer.
-TIMEOUT_SECONDS = 60
+TIMEOUT_SECONDS = 300
 
 # In a pod the credentials lie below /var/run, where tests may not write.
 IN_CLUSTER = """
@@ -101,11 +101,11 @@ def serving(pod: Pod) -> Iterator[tuple[subprocess.Popen[str], str]]:
                 break
         else:
             pytest.fail(log)
-        assert httpx.get(f"{found[1]}/readyz").json()["status"] == "ready"
+        assert client.get(f"{found[1]}/readyz").json()["status"] == "ready"
         yield process, found[1]
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=TIMEOUT_SECONDS)
 
 
 def test_bodywork_yaml_is_valid(image: RuntimeImage, repository: Path) -> None:
@@ -128,7 +128,7 @@ def test_training_persists_what_serving_answers_with(
     model = aws.get_latest_pkl_model_from_s3(bucket, "models")
     assert f"|train_dataset_key:{model.train_dataset_key}|" in str(model)
     with serving(new_pod()) as (process, address):
-        answer = httpx.post(address + ENDPOINT, json=ORDER)
+        answer = client.post(address + ENDPOINT, json=ORDER)
     assert answer.json() == {
         "est_hours_to_dispatch": model.model.predict([[112, 0]])[0],
         "model_version": str(model),
@@ -151,7 +151,7 @@ def test_sigterm_answers_what_is_in_flight_before_the_pod_ends(
                 "Content-Type: application/json\r\n\r\n".encode()
                 + body[:10]
             )
-            assert httpx.get(f"{address}/livez").is_success
+            assert client.get(f"{address}/livez").is_success
             os.kill(process.pid, signal.SIGTERM)
             wait_until_refused(host, int(port))
             with pytest.raises(subprocess.TimeoutExpired):
@@ -160,11 +160,11 @@ def test_sigterm_answers_what_is_in_flight_before_the_pod_ends(
             answer = connection.makefile("rb").read()
         assert answer.startswith(b"HTTP/1.1 200 OK")
         assert b"est_hours_to_dispatch" in answer
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=TIMEOUT_SECONDS) == 0
 
 
 def wait_until_refused(host: str, port: int) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while time.monotonic() < deadline:
         try:
             socket.create_connection((host, port)).close()

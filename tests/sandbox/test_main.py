@@ -11,21 +11,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import httpx2
 import pytest
 
+from sandbox.ports import free_port
 from tests.sandbox.process_tables import find_descendants, still_running
+from tests.stages.services import client
 
 pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).parents[2]
 IS_UP = "Ctrl-C ends everything."
 TRAINING = "Starting train-model stage."
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @contextmanager
@@ -74,13 +70,13 @@ def test_it_trains_serves_and_answers_until_ctrl_c() -> None:
         assert output.count("Delivered s3://time-to-dispatch/datasets/") == 3
         assert "Model serialised and persisted to s3://time-to-dispatch/" in output
         assert f"Documentation: http://127.0.0.1:{port}/docs\n" in output
-        assert httpx2.get(f"http://127.0.0.1:{port}/docs").status_code == 200
+        assert client.get(f"http://127.0.0.1:{port}/docs").status_code == 200
 
         [request] = [line for line in output.splitlines() if line.startswith("curl ")]
         program, url, header, content_type, data, body = shlex.split(request)
         assert (program, header, data) == ("curl", "-H", "-d")
         headers = dict([content_type.split(": ")])
-        answer = httpx2.post(url, headers=headers, content=body).raise_for_status()
+        answer = client.post(url, headers=headers, content=body).raise_for_status()
         assert answer.json()["est_hours_to_dispatch"] == pytest.approx(8.4, abs=3)
         assert json.dumps(answer.json(), indent=2) in output
 

@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 from types_boto3_s3 import S3Client
 
 from sandbox.s3_server import make_bucket, replace_aws_settings, run_s3_server
+from tests.stages.services import client
 
 pytestmark = pytest.mark.once
 
@@ -18,9 +19,9 @@ pytestmark = pytest.mark.once
 def test_it_answers_as_soon_as_and_as_long_as_the_block_lasts() -> None:
     with run_s3_server() as settings:
         address = settings["AWS_ENDPOINT_URL"]
-        assert httpx2.get(address).status_code == 200
+        assert client.get(address).status_code == 200
     with pytest.raises(httpx2.ConnectError):
-        httpx2.get(address)
+        client.get(address)
 
 
 def test_the_users_own_settings_have_no_effect(

@@ -11,7 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Lock, Thread
 from urllib.parse import parse_qs, urlsplit
 
-HOST = "127.0.0.1"
+from sandbox.ports import HOST, closed_port
+
 REFUSED_SECONDS = 0.2
 DRIP_SECONDS = 0.2
 ERROR = "<Error><Code>{code}</Code><Message>{message}</Message></Error>"
@@ -64,12 +65,16 @@ class S3Proxy:
         return server
 
     def refuse_connections(self, seconds: float | None) -> None:
-        """Refuse connections for a time, or for ever."""
+        """Refuse connections from now on, for a time or for ever."""
         self._server.shutdown()
         self._server.server_close()
-        if seconds is not None:
-            time.sleep(seconds)
-            self._server = self._open(self._server.server_port)
+        Thread(target=self._open_again_after, args=[seconds]).start()
+
+    def _open_again_after(self, seconds: float | None) -> None:
+        with closed_port(self._server.server_port) as port:
+            ended = self.ended.wait(seconds)
+        if not ended:
+            self._server = self._open(port)
 
     def end(self) -> None:
         self.ended.set()
@@ -195,19 +200,8 @@ def refuse_for_ever(request: Request) -> None:
 
 
 def refuse_for_a_moment(request: Request) -> None:
-    Thread(target=request.proxy.refuse_connections, args=[REFUSED_SECONDS]).start()
-    # Until it listens no more.
-    while is_open(request.proxy.address):
-        time.sleep(0.01)
+    request.proxy.refuse_connections(REFUSED_SECONDS)
     request.reset()
-
-
-def is_open(address: str) -> bool:
-    try:
-        socket.create_connection((HOST, urlsplit(address).port or 0)).close()
-    except OSError:
-        return False
-    return True
 
 
 def reset_at_once(request: Request) -> None:

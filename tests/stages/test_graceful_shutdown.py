@@ -1,18 +1,22 @@
 """The end of the service: by SIGTERM nothing is lost, by SIGKILL what is in flight."""
 
 import signal
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
 from itertools import cycle
-from threading import Event
+from threading import Barrier, Event
 
-import httpx2 as httpx
 import pytest
 
 from sandbox.s3_server import make_bucket
-from tests.stages.services import persist, running_service, wait_until
+from tests.stages.services import (
+    TIMEOUT_SECONDS,
+    client,
+    persist,
+    running_service,
+    wait_until,
+)
 from tests.stages.test_request_limits import REQUEST, connected, read_answer
 
 pytestmark = pytest.mark.once
@@ -41,20 +45,22 @@ def ask_anew(address: str) -> str:
 
 
 def test_sigterm_under_load_loses_no_request(models: str) -> None:
+    all_have_asked = Barrier(CLIENTS + 1)
     with running_service(models) as (process, address):
 
         def ask_until_refused() -> Counter[str]:
-            outcomes: Counter[str] = Counter()
+            outcomes = Counter([ask_anew(address)])
+            all_have_asked.wait()
             while not outcomes["refused"]:
                 outcomes[ask_anew(address)] += 1
             return outcomes
 
         with ThreadPoolExecutor(CLIENTS) as clients:
             asking = [clients.submit(ask_until_refused) for _ in range(CLIENTS)]
-            time.sleep(0.5)
+            all_have_asked.wait()
             process.send_signal(signal.SIGTERM)
-            outcomes = sum((client.result() for client in asking), Counter())
-        assert process.wait(timeout=10) == 0
+            outcomes = sum((asked.result() for asked in asking), Counter())
+        assert process.wait(timeout=TIMEOUT_SECONDS) == 0
     assert outcomes.keys() == {"200", "refused"}
     assert outcomes["refused"] == CLIENTS
 
@@ -75,19 +81,21 @@ def test_sigterm_ends_connections_without_resetting_them(models: str) -> None:
             arriving.sendall(REQUEST[-5:])
             assert read_answer(arriving)[0].status == 200
             assert arriving.recv(1) == b""
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=TIMEOUT_SECONDS) == 0
 
 
 def is_told_to_move_on(address: str) -> bool:
-    return httpx.get(f"{address}/livez").headers.get("connection") == "close"
+    return client.get(f"{address}/livez").headers.get("connection") == "close"
 
 
 def test_sigkill_of_one_of_two_loses_only_what_is_in_flight(models: str) -> None:
     """Clients take the replicas in turn; whoever is refused goes on to the next."""
+    all_have_asked = Barrier(CLIENTS + 1)
     gone = Event()
 
     def ask_in_turn(addresses: list[str]) -> Counter[str]:
-        outcomes: Counter[str] = Counter()
+        outcomes = Counter(map(ask_anew, addresses))
+        all_have_asked.wait()
         for address in cycle(addresses):
             if outcomes["refused"] == 20:
                 break
@@ -104,10 +112,10 @@ def test_sigkill_of_one_of_two_loses_only_what_is_in_flight(models: str) -> None
         ThreadPoolExecutor(CLIENTS) as clients,
     ):
         asking = [clients.submit(ask_in_turn, [first, second]) for _ in range(CLIENTS)]
-        time.sleep(0.5)
+        all_have_asked.wait()
         process.kill()
         process.wait()
         gone.set()
-        outcomes = [client.result() for client in asking]
+        outcomes = [asked.result() for asked in asking]
     for outcome in outcomes:
         assert outcome["200"] >= outcome["refused"] == 20

@@ -1,11 +1,10 @@
 """The service keeps what its OpenAPI document promises, whatever it is asked."""
 
-import httpx2 as httpx
 import pytest
 
 from benchmarks.fuzz import fuzz
 from pipeline import aws
-from tests.stages.services import ENDPOINT
+from tests.stages.services import ENDPOINT, client
 
 pytestmark = pytest.mark.once
 
@@ -29,7 +28,7 @@ def test_every_answer_is_one_that_the_document_allows(service: Served) -> None:
 def test_the_document_lists_each_answer(
     service: Served, method: str, path: str, own: set[str]
 ) -> None:
-    document = httpx.get(f"{service[0]}/openapi.json").json()
+    document = client.get(f"{service[0]}/openapi.json").json()
     responses = document["paths"][path][method]["responses"]
     refusals = {"400", "408", "413", "431", "500", "503"} | own
     assert responses.keys() == refusals | {"200"}

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +10,8 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+
+from sandbox.ports import closed_port
 
 ROOT = Path(__file__).parents[2]
 LINE = "Deployment of time-to-dispatch failed: job train-model failed"
@@ -110,9 +111,8 @@ def test_a_webhook_that_refuses_is_told_in_the_log(webhook: Webhook) -> None:
 def test_an_unreachable_webhook_is_a_warning_that_keeps_its_secret(
     url: str, reason: str
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        closed = unused.getsockname()[1]
-    error, warning = report(ALERT_WEBHOOK_URL=url.format(closed=closed))
+    with closed_port() as closed:
+        error, warning = report(ALERT_WEBHOOK_URL=url.format(closed=closed))
     assert error.endswith(LINE)
     assert " - WARNING - " in warning and reason in warning
     assert "ALERT_WEBHOOK_URL" in warning and "secret" not in warning

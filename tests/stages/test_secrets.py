@@ -4,7 +4,6 @@ Users cannot switch that on, so each process is started with a sitecustomize tha
 """
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ import pytest
 
 from pipeline.orders import DATASETS_FOLDER
 from sandbox.orders import deliver_week, make_week
+from sandbox.ports import closed_port
 
 pytestmark = pytest.mark.once
 
@@ -55,10 +55,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture
-def nowhere() -> str:
+def nowhere() -> Iterator[str]:
     """An address at which nobody answers."""
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        return f"http://127.0.0.1:{unused.getsockname()[1]}"
+    with closed_port() as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def test_the_stages_and_the_command_keep_them(bucket: str, run: Run) -> None:

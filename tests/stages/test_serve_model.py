@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 
-import httpx2 as httpx
 import pytest
 from fastapi.testclient import TestClient
 from hypothesis import given, settings
@@ -27,7 +26,8 @@ from tests.stages.services import (
     ENDPOINT,
     ORDER,
     ROOT,
-    START_TIMEOUT_SECONDS,
+    TIMEOUT_SECONDS,
+    client,
     persist,
     running_service,
     wait_until,
@@ -42,7 +42,7 @@ def run_stage(*arguments: str, **environment: str) -> subprocess.CompletedProces
         env={**os.environ, "HOST": "127.0.0.1", "PORT": "0", **environment},
         capture_output=True,
         text=True,
-        timeout=START_TIMEOUT_SECONDS,
+        timeout=TIMEOUT_SECONDS,
     )
 
 
@@ -50,7 +50,7 @@ def test_an_estimate_is_what_the_model_predicts(
     service: tuple[str, aws.Model],
 ) -> None:
     address, model = service
-    response = httpx.post(address + ENDPOINT, json=ORDER)
+    response = client.post(address + ENDPOINT, json=ORDER)
     assert response.status_code == 200
     assert response.headers["content-type"] == "application/json"
     assert response.json() == {
@@ -80,7 +80,7 @@ def test_a_bad_field_is_refused_by_name(
     service: tuple[str, aws.Model], changes: dict[str, object], field: str
 ) -> None:
     content = json.dumps({**ORDER, **changes})
-    response = httpx.post(
+    response = client.post(
         service[0] + ENDPOINT,
         content=content,
         headers={"content-type": "application/json"},
@@ -95,7 +95,7 @@ def test_a_missing_field_is_refused_by_name(
     service: tuple[str, aws.Model], field: str
 ) -> None:
     order = {name: value for name, value in ORDER.items() if name != field}
-    response = httpx.post(service[0] + ENDPOINT, json=order)
+    response = client.post(service[0] + ENDPOINT, json=order)
     assert response.status_code == 422
     assert response.json()["detail"][0]["loc"] == ["body", field]
 
@@ -119,7 +119,7 @@ def test_a_body_that_is_no_object_is_refused(
     service: tuple[str, aws.Model], content: bytes
 ) -> None:
     for content_type in ("application/json", "text/plain"):
-        response = httpx.post(
+        response = client.post(
             service[0] + ENDPOINT,
             content=content,
             headers={"content-type": content_type},
@@ -134,7 +134,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     body=JSON
     | st.fixed_dictionaries(
@@ -145,7 +145,7 @@ JSON = st.recursive(
     )
 )
 def test_no_json_ever_makes_a_5xx(service: tuple[str, aws.Model], body: object) -> None:
-    response = httpx.post(
+    response = client.post(
         service[0] + ENDPOINT,
         content=json.dumps(body),
         headers={"content-type": "application/json"},
@@ -180,8 +180,8 @@ def test_it_is_alive_and_ready_and_names_its_model(
     service: tuple[str, aws.Model],
 ) -> None:
     address, model = service
-    assert httpx.get(f"{address}/livez").json() == {"status": "alive"}
-    assert httpx.get(f"{address}/readyz").json() == {
+    assert client.get(f"{address}/livez").json() == {"status": "alive"}
+    assert client.get(f"{address}/readyz").json() == {
         "status": "ready",
         "model_version": str(model),
         "refused": [],
@@ -192,7 +192,7 @@ def test_a_refused_model_is_passed_over_and_told(s3: S3Client, bucket: str) -> N
     good = persist(bucket)
     s3.put_object(Bucket=bucket, Key="models/m_2999-01-01.pkl", Body=b"torn")
     with running_service(bucket) as (_, address):
-        ready = httpx.get(f"{address}/readyz").json()
+        ready = client.get(f"{address}/readyz").json()
     assert ready["status"] == "ready"
     assert ready["model_version"] == str(good)
     [refusal] = ready["refused"]
@@ -202,11 +202,11 @@ def test_a_refused_model_is_passed_over_and_told(s3: S3Client, bucket: str) -> N
 def test_the_documentation_needs_no_other_page_and_no_other_host(
     service: tuple[str, aws.Model],
 ) -> None:
-    page = httpx.get(f"{service[0]}/docs")
+    page = client.get(f"{service[0]}/docs")
     assert page.status_code == 200
     assert "://" not in page.text.replace("http://www.w3.org", "")
 
-    document = httpx.get(f"{service[0]}/openapi.json").json()
+    document = client.get(f"{service[0]}/openapi.json").json()
     request = document["components"]["schemas"]["EstimateRequest"]
     assert request["examples"] == [{"product_code": "SKU001", "orders_placed": 112}]
     assert request["properties"]["product_code"]["enum"] == list(PRODUCT_CODE_MAP)
@@ -231,21 +231,21 @@ def test_as_bodywork_runs_it_and_sigterm_answers_what_is_in_flight(
                 "Content-Type: application/json\r\n\r\n".encode()
                 + body[:10]
             )
-            wait_until(lambda: httpx.get(f"{address}/livez").is_success)
+            wait_until(lambda: client.get(f"{address}/livez").is_success)
             process.send_signal(signal.SIGTERM)
             wait_until(lambda: refuses_connections(host, int(port)))
             connection.sendall(body[10:])
             answer = connection.makefile("rb").read()
         assert answer.startswith(b"HTTP/1.1 200 OK")
         assert b"est_hours_to_dispatch" in answer
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=TIMEOUT_SECONDS) == 0
 
 
 def test_sigterm_as_soon_as_the_port_is_open_ends_it(bucket: str) -> None:
     persist(bucket)
     with running_service(bucket) as (process, _):
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=TIMEOUT_SECONDS) == 0
 
 
 def refuses_connections(host: str, port: int) -> bool:
@@ -316,8 +316,8 @@ def test_a_taken_or_senseless_port_is_named(bucket: str) -> None:
 def test_an_estimator_that_is_no_tree_answers_through_predict() -> None:
     data = prepare_data(make_week(rows=300, seed=5))
     linear = LinearRegression().fit(preprocess(data.X_train), data.y_train)
-    client = TestClient(create_app(aws.Model("linear", linear, DATASET)))
-    response = client.post(ENDPOINT, json=ORDER)
+    without_http = TestClient(create_app(aws.Model("linear", linear, DATASET)))
+    response = without_http.post(ENDPOINT, json=ORDER)
     assert response.json()["est_hours_to_dispatch"] == linear.predict([[112, 0]])[0]
 
 

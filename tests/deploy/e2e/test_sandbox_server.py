@@ -21,7 +21,7 @@ from deploy.git_releases import git
 from pipeline import aws, report_failure
 from pipeline.aws.artefacts import get_latest_object_from_s3
 from pipeline.aws.client import s3_client
-from tests.sandbox.test_main import free_port
+from sandbox.ports import free_port
 
 pytestmark = pytest.mark.once
 
