@@ -108,6 +108,20 @@ def test_an_s3_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
             s3_client.cache_clear()
 
 
+def test_an_s3_that_takes_no_connection_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, fresh_client: None
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setattr("pipeline.aws.client.CONNECT_TIMEOUT_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        address, port = full.getsockname()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{address}:{port}")
+        # Only one can wait there.
+        with socket.create_connection((address, port)):
+            with pytest.raises(RuntimeError, match="Could not list .*Connect timeout"):
+                aws.find_latest_artefact_on_s3("csv", "b")
+
+
 @pytest.mark.parametrize("torn_answers", [2, 3])
 def test_an_answer_that_breaks_off_is_asked_for_again(
     monkeypatch: pytest.MonkeyPatch, torn_answers: int

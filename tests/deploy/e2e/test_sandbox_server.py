@@ -89,7 +89,7 @@ def test_what_is_put_is_found_and_read(address: str) -> None:
     found = get_latest_object_from_s3("pkl", BUCKET, "found")
     assert (found.artefact.key, found.content) == (f"found/{name}", content + b"2")
     assert found.metadata == {"sha256": found.hash}
-    assert abs(found.artefact.last_modified - NOW) < timedelta(minutes=5)
+    assert abs(found.artefact.last_modified - datetime.now(UTC)) < timedelta(minutes=5)
     assert len(aws.list_artefacts_on_s3("pkl", BUCKET, "found")) == 3
     assert aws.list_artefacts_on_s3("pkl", BUCKET, "foun") == []
 
