@@ -21,9 +21,9 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from fastapi_offline import FastAPIOffline
 
 from pipeline import aws
+from pipeline.documentation import add_documentation
 from pipeline.estimates import (
     Estimate,
     EstimateRequest,
@@ -94,13 +94,17 @@ def create_app(model: aws.Model, refusals: Sequence[str] = ()) -> FastAPI:
     estimators = read_estimators(model)
     model_version = str(model)
     before, after = split_around_hours(model_version)
-    app = FastAPIOffline(
+    app = FastAPI(
+        docs_url=None,
         redoc_url=None,
+        # Such redirects would lead to whatever host a request names.
+        redirect_slashes=False,
         title="Time to Dispatch",
         version="0.1",
         description=DESCRIPTION,
         responses=describe_refusals({**REFUSALS, 500: FAILURE}),
     )
+    add_documentation(app)
 
     @app.exception_handler(RequestValidationError)
     async def refuse(request: Request, error: RequestValidationError) -> JSONResponse:

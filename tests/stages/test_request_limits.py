@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from http.client import HTTPResponse
+from mimetypes import guess_type
 
 import httpx2 as httpx
 import pytest
@@ -46,7 +47,7 @@ HEAD = (
     f"Content-Length: {len(BODY)}\r\n"
 ).encode()
 REQUEST = HEAD + b"\r\n" + BODY
-BIG_REQUEST = b"GET /static-offline-docs/swagger-ui-bundle.js HTTP/1.1\r\n\r\n"
+BIG_REQUEST = b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\n\r\n"
 SECURITY_HEADERS = {
     "cache-control": "no-store",
     "x-content-type-options": "nosniff",
@@ -228,10 +229,10 @@ def test_only_json_is_taken(
     "path",
     [
         "/../../etc/passwd",
-        "/static-offline-docs/../../../../../../../../etc/passwd",
-        "/static-offline-docs/..%2f..%2f..%2f..%2f..%2f..%2f..%2f..%2fetc%2fpasswd",
-        "/static-offline-docs//etc/passwd",
-        "/static-offline-docs/%00",
+        "/docs/../../../../../../../../etc/passwd",
+        "/docs/..%2f..%2f..%2f..%2f..%2f..%2f..%2f..%2fetc%2fpasswd",
+        "/docs//etc/passwd",
+        "/docs/%00",
         "//127.0.0.1/",
     ],
 )
@@ -256,6 +257,12 @@ def test_every_answer_has_the_security_headers(address: str, path: str) -> None:
         assert "server" not in response.headers
 
 
+def test_no_answer_leads_to_a_host_that_a_request_names(address: str) -> None:
+    for path in ("/livez/", "/docs/", ENDPOINT + "/"):
+        response = client.post(address + path, headers={"host": "elsewhere"}, json=ORDER)
+        assert response.status_code == 404
+
+
 def test_the_policy_lets_the_documentation_work(address: str) -> None:
     page = client.get(f"{address}/docs")
     [script] = re.findall("<script>(.*?)</script>", page.text, re.DOTALL)
@@ -265,8 +272,11 @@ def test_the_policy_lets_the_documentation_work(address: str) -> None:
     sources = re.findall(r'(?:src|href)="([^"]+)"', page.text)
     assert len(sources) == 3
     for source in sources:
-        assert source.startswith("/static-offline-docs/")
-        assert client.get(address + source).is_success
+        assert source.startswith("/docs/")
+        media_type, _ = guess_type(source)
+        answer = client.get(address + source)
+        assert answer.headers["content-type"].partition(";")[0] == media_type
+        assert len(answer.content) > 1000
 
 
 # No model that is loaded from S3 makes it fail.
