@@ -9,11 +9,18 @@ a connection for a few seconds and nothing more.
 import asyncio
 import json
 import resource
+import socket
 from functools import cache
 from http import HTTPStatus
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from httptools import HttpParserError, HttpParserUpgrade
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from pipeline.refusal_log import RefusalLog
 
@@ -27,6 +34,11 @@ RESERVED_FILES = 100
 # That have arrived and wait for their answer: less than 0.1 s of a core's work.
 MAX_WAITING_REQUESTS = 500
 MAX_WAITING_REQUESTS_OF_A_CONNECTION = 16
+# Of answers that a client does not read: kept by the system, and here.
+SEND_BUFFER_BYTES = 64 * 1024
+MAX_UNREAD_BYTES = 8 * 1024
+# That have more; each can make a request wait.
+MAX_UNREAD_CONNECTIONS = 100
 RETRY_AFTER_SECONDS = 1
 
 # What is refused, by status; the documentation lists the same.
@@ -60,21 +72,28 @@ class LimitedProtocol(HttpToolsProtocol):
     """One connection: uvicorn's, with limits.
 
     Attributes:
+        unread: All connections that have more than MAX_UNREAD_BYTES to send.
         began: When the connection was opened, or its latest request began to arrive, or
             was refused (seconds of the loop's clock).
+        answering: The latest request whose answer has begun to be made.
         arriving: Whether a request has begun to arrive and is not whole.
         head_arrived: Whether its headers are.
         received_bytes: How much of it has come in earlier pieces.
-        has_asked: Whether there ever was a whole request.
         refusal: Status to refuse with what cannot be parsed.
         refused: Whether a request was refused: no more is read from this connection.
     """
+
+    unread: ClassVar[set["LimitedProtocol"]] = set()
 
     def connection_made(  # type: ignore[override]
         self, transport: asyncio.Transport
     ) -> None:
         super().connection_made(transport)
-        self.arriving = self.head_arrived = self.has_asked = self.refused = False
+        transport.set_write_buffer_limits(MAX_UNREAD_BYTES)
+        connection = transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        self.arriving = self.head_arrived = self.refused = False
+        self.answering: RequestResponseCycle | None = None
         self.received_bytes = 0
         self.body = b""
         self.refusal = 400
@@ -86,6 +105,10 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.timer.cancel()
+        self.unread.discard(self)
+        if self.answering:
+            # Uvicorn tells the latest request alone.
+            self.answering.disconnected = True
         super().connection_lost(exc)
 
     def check_time(self) -> None:
@@ -99,20 +122,63 @@ class LimitedProtocol(HttpToolsProtocol):
                 return
             if self.arriving:
                 self.refuse(408)
-            elif not self.has_asked:
+            elif not self.cycle:
                 self.transport.close()
         self.timer = self.loop.call_later(rest, self.check_time)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close what stays idle: empty lines between two requests do not count."""
+        if not self.arriving and not self.is_answering():
+            super().timeout_keep_alive_handler()
+
+    def pause_writing(self) -> None:
+        """Let go of a client that does not read, if too many others do not."""
+        super().pause_writing()
+        self.unread.add(self)
+        if len(self.unread) > MAX_UNREAD_CONNECTIONS:
+            self.transport.abort()
+
+    def resume_writing(self) -> None:
+        self.unread.discard(self)
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         if self.refused:
             return
-        super().data_received(data)
+        try:
+            self.parse(data)
+        except HttpParserError:
+            self.refuse(self.refusal)
         if self.arriving:
             self.received_bytes += len(data)
             if not self.head_arrived and self.received_bytes > MAX_HEAD_BYTES:
                 self.refuse(431)
             elif self.received_bytes > MAX_HEAD_BYTES + MAX_BODY_BYTES:
                 self.refuse(413)
+
+    def parse(self, data: bytes) -> None:
+        """Parse what has come, and decline offers to go on in another protocol.
+
+        Java's clients make one with their first request. The parser would take what
+        follows for that protocol, so it gets the head again, without the offer.
+        """
+        while data:
+            try:
+                self.parser.feed_data(data)
+                data = b""
+            except HttpParserUpgrade as offer:
+                if self.parser.get_method() == b"CONNECT":
+                    self.refuse(400)
+                    return
+                data = self.make_head_without_offer() + data[offer.args[0] :]
+
+    def make_head_without_offer(self) -> bytes:
+        version = self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, version)]
+        for name, value in self.headers:
+            if name != b"upgrade":
+                lines.append(b"%b: %b\r\n" % (name, value))
+        return b"".join([*lines, b"\r\n"])
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Answer a client that says no more, but has asked."""
@@ -122,7 +188,7 @@ class LimitedProtocol(HttpToolsProtocol):
         return False
 
     def is_answering(self) -> bool:
-        return self.has_asked and not self.cycle.response_complete
+        return self.cycle is not None and not self.cycle.response_complete
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -130,6 +196,11 @@ class LimitedProtocol(HttpToolsProtocol):
         self.received_bytes = 0
         self.body = b""
         self.began = self.loop.time()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take the headers; what follows a chunked body are none (RFC 9110, 6.5.1)."""
+        if not self.head_arrived:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Check what is known by now; uvicorn hears of it when the request is whole."""
@@ -141,9 +212,11 @@ class LimitedProtocol(HttpToolsProtocol):
                 self.stop(413)
         if head_bytes > MAX_HEAD_BYTES:
             self.stop(431)
-        if self.expect_100_continue:
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self.expect_100_continue and not self.parser.should_upgrade():
             self.expect_100_continue = False
+            # It would stand within the answer to an earlier request.
+            if not self.is_answering():
+                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
         self.body += body
@@ -151,24 +224,28 @@ class LimitedProtocol(HttpToolsProtocol):
             self.stop(413)
 
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
         if (
             len(self.tasks) >= MAX_WAITING_REQUESTS
             or len(self.pipeline) >= MAX_WAITING_REQUESTS_OF_A_CONNECTION
         ):
             self.stop(503)
-        self.arriving, self.has_asked = False, True
+        self.arriving = False
         super().on_headers_complete()
         super().on_body(self.body)
         super().on_message_complete()
+
+    def _start_asgi_task(
+        self, cycle: RequestResponseCycle, app: ASGI3Application
+    ) -> None:
+        self.answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def stop(self, refusal: int) -> NoReturn:
         """Stop the parser, whose callbacks call this, and refuse with a status."""
         self.refusal = refusal
         raise Refused
-
-    def send_400_response(self, msg: str) -> None:
-        """Called by uvicorn when the parser has stopped."""
-        self.refuse(self.refusal)
 
     def refuse(self, status: int) -> None:
         """Answer with a refusal and wait for the client to close, hearing no more.

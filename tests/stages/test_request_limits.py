@@ -73,7 +73,10 @@ def attacked() -> Iterator[tuple[subprocess.Popen[str], str]]:
         yield started
         process, _ = started
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=TIMEOUT_SECONDS) == 0
+        log, _ = process.communicate(timeout=TIMEOUT_SECONDS)
+        assert process.returncode == 0
+        # Nothing that clients do is an error of the service.
+        assert "ERROR" not in log and "Traceback" not in log
 
 
 @pytest.fixture
@@ -137,6 +140,9 @@ def test_estimates_go_on_without_s3(address: str) -> None:
     [
         (b"garbage\r\n\r\n", 400),
         (b"GET /\xff HTTP/1.1\r\nHost: test\r\n\r\n", 400),
+        (b"GET http://test HTTP/1.1\r\nHost: test\r\n\r\n", 400),
+        (b"GET http://test:99999/ HTTP/1.1\r\nHost: test\r\n\r\n", 400),
+        (b"CONNECT test:1 HTTP/1.1\r\nHost: test\r\n\r\n", 400),
         (HEAD + b"Content-Length: 7\r\n\r\n", 400),
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", 400),
         (b"GET /livez HTTP/1.1\r\nA: " + b"a" * MAX_HEAD_BYTES + b"\r\n\r\n", 431),
@@ -158,8 +164,8 @@ def test_estimates_go_on_without_s3(address: str) -> None:
             413,
         ),
     ],
-    ids="garbage path lengths smuggled head endless-head url declared chunk "
-    "chunks".split(),
+    ids="garbage path no-path port tunnel lengths smuggled head endless-head url "
+    "declared chunk chunks".split(),
 )
 def test_what_is_too_large_or_no_http_is_refused(
     address: str, request_: bytes, status: int
@@ -259,8 +265,8 @@ def test_every_answer_has_the_security_headers(address: str, path: str) -> None:
 
 def test_no_answer_leads_to_a_host_that_a_request_names(address: str) -> None:
     for path in ("/livez/", "/docs/", ENDPOINT + "/"):
-        response = client.post(address + path, headers={"host": "elsewhere"}, json=ORDER)
-        assert response.status_code == 404
+        answer = client.post(address + path, headers={"host": "elsewhere"}, json=ORDER)
+        assert answer.status_code == 404
 
 
 def test_the_policy_lets_the_documentation_work(address: str) -> None:
@@ -347,6 +353,51 @@ def test_a_body_is_asked_for(address: str) -> None:
         assert read_answer(connection)[0].status == 200
 
 
+def test_a_body_is_not_asked_for_within_another_answer(address: str) -> None:
+    with connected(address) as [connection]:
+        connection.sendall(BIG_REQUEST + HEAD + b"Expect: 100-continue\r\n\r\n" + BODY)
+        connection.shutdown(socket.SHUT_WR)
+        answers = read_all(connection)
+    assert answers.count(b"HTTP/1.1 200 OK") == 2
+    assert b"100 Continue" not in answers
+
+
+def test_what_follows_a_body_is_no_header(address: str) -> None:
+    request = (
+        f"POST {ENDPOINT} HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+        f"{len(BODY):x}\r\n{BODY.decode()}\r\n"
+        "0\r\nContent-Type: application/json\r\n\r\n"
+    )
+    with connected(address, saying=request.encode()) as [connection]:
+        assert read_answer(connection)[0].status == 415
+
+
+OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n"
+
+
+def test_an_offer_of_another_protocol_is_declined(address: str) -> None:
+    """Java's own client makes one, unless it is told not to."""
+    chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
+    chunked = HEAD.partition(b"Content-Length")[0] + b"Transfer-Encoding: chunked\r\n"
+    whole = HEAD + OFFER + b"\r\n" + BODY
+    with connected(address) as [connection]:
+        connection.sendall(whole)
+        assert read_answer(connection)[0].status == 200
+        connection.sendall(HEAD + OFFER)
+        time.sleep(0.01)
+        connection.sendall(b"\r\n" + BODY[:9])
+        time.sleep(0.01)
+        connection.sendall(BODY[9:])
+        assert read_answer(connection)[0].status == 200
+        connection.sendall(HEAD + OFFER + b"Expect: 100-continue\r\n\r\n")
+        assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(BODY)
+        assert read_answer(connection)[0].status == 200
+        connection.sendall(chunked + OFFER + b"\r\n" + chunks + whole + REQUEST)
+        connection.shutdown(socket.SHUT_WR)
+        assert read_all(connection).count(b"HTTP/1.1 200 OK") == 3
+
+
 def test_what_is_too_much_at_once_is_refused_instead_of_queued(
     attacked: tuple[subprocess.Popen[str], str],
 ) -> None:
@@ -427,6 +478,14 @@ def test_refusals_are_logged_anew_when_their_time_is_over(bucket: str) -> None:
         ]
 
 
+def test_many_who_do_not_read_leave_room_for_others(
+    address: str, open_files: int
+) -> None:
+    with connected(address, MAX_WAITING_REQUESTS + 100, BIG_REQUEST * 2):
+        for _ in range(20):
+            assert_answers(address)
+
+
 def test_who_makes_the_service_wait_is_let_go_and_others_are_answered(
     address: str, open_files: int
 ) -> None:
@@ -437,10 +496,14 @@ def test_who_makes_the_service_wait_is_let_go_and_others_are_answered(
         connected(address, third) as silent,
         connected(address, third, HEAD) as heads,
         connected(address, third, HEAD + b"\r\n" + BODY[:9]) as bodies,
+        connected(address, 1, REQUEST) as [restless],
     ):
         for _ in range(20):
             assert_answers(address)
-        drip([heads[-1], bodies[-1]])
+        assert read_answer(restless)[0].status == 200
+        drip([restless], b"\r\n")
+        assert restless.recv(1) == b""
+        drip([heads[-1], bodies[-1]], b"a")
         for connection in silent:
             assert connection.recv(1) == b""
         for connection in [*heads, *bodies]:
@@ -460,13 +523,13 @@ def open_files() -> Iterator[int]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def drip(connections: list[socket.socket]) -> None:
-    """Send a byte now and then, until each is answered."""
+def drip(connections: list[socket.socket], drop: bytes) -> None:
+    """Send a little now and then, until each is answered or closed."""
     deadline = time.monotonic() + TIMEOUT_SECONDS
     for connection in connections:
         while not has_answer(connection):
             assert time.monotonic() < deadline
-            connection.sendall(b"a")
+            connection.sendall(drop)
 
 
 def has_answer(connection: socket.socket) -> bool:
