@@ -235,6 +235,7 @@ def serve(app: FastAPI, listener: socket.socket) -> None:
         loop="uvloop",
         http=LimitedProtocol,
         ws="none",
+        lifespan="off",
         access_log=False,
         log_config=None,
         # Whoever sends garbage shall not fill the log.

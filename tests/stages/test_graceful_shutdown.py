@@ -84,6 +84,16 @@ def test_sigterm_ends_connections_without_resetting_them(models: str) -> None:
         assert process.wait(timeout=TIMEOUT_SECONDS) == 0
 
 
+def test_a_second_signal_ends_it_without_a_traceback(models: str) -> None:
+    with running_service(models) as (process, address):
+        process.send_signal(signal.SIGTERM)
+        wait_until(lambda: is_told_to_move_on(address))
+        process.send_signal(signal.SIGINT)
+        log, _ = process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert "Traceback" not in log
+
+
 def is_told_to_move_on(address: str) -> bool:
     return client.get(f"{address}/livez").headers.get("connection") == "close"
 
