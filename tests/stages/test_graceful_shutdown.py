@@ -89,7 +89,7 @@ def test_a_second_signal_ends_it_without_a_traceback(models: str) -> None:
         process.send_signal(signal.SIGTERM)
         wait_until(lambda: is_told_to_move_on(address))
         process.send_signal(signal.SIGINT)
-        log, _ = process.communicate(timeout=10)
+        log, _ = process.communicate(timeout=TIMEOUT_SECONDS)
     assert process.returncode == 0
     assert "Traceback" not in log
 
