@@ -12,6 +12,7 @@ from deploy.e2e.manifests import CLUSTER, HERE, containers, load
 from deploy.e2e.pods import read_logs, wait_for_job, wait_until_ready
 from deploy.e2e.releases import BUNDLE, HOST, REPOSITORY, secrets
 from deploy.e2e.report import say
+from deploy.e2e.sandbox_server import ALERT
 from deploy.git_releases import Release
 from deploy.kubernetes_api import Cluster, path_of
 
@@ -180,7 +181,9 @@ class Environment:
     def alerts(self) -> list[str]:
         """What was posted to the webhook so far."""
         log = self.cluster.request("GET", f"{self.namespace}/pods/sandbox/log")
-        return log.decode().splitlines()
+        # Git writes there as well.
+        lines = log.decode().splitlines()
+        return [line for line in lines if line.startswith(ALERT)]
 
     def make(self, manifest: Mapping[str, Any]) -> None:
         """Make an object, to be removed with all the others."""

@@ -26,6 +26,8 @@ from xml.sax.saxutils import escape
 
 REPOSITORY = "repository.git"
 ALERTS = "/alerts"
+# What a line of the log begins with that was posted.
+ALERT = "Alert: "
 METADATA = "x-amz-meta-"
 PAGE = 1000
 
@@ -170,7 +172,7 @@ class Handler(SimpleHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.path == ALERTS:
-            print(f"Alert: {json.loads(body)['text']}", flush=True)
+            print(f"{ALERT}{json.loads(body)['text']}", flush=True)
             self.answer(200)
         else:
             self.answer(501)

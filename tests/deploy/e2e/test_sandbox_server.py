@@ -16,8 +16,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 from deploy.e2e import sandbox_server
+from deploy.e2e.environment import Environment
 from deploy.e2e.releases import BUNDLE, HOST, REPOSITORY, SECOND, make_releases
 from deploy.git_releases import git
+from deploy.kubernetes_api import Cluster
 from pipeline import aws, report_failure
 from pipeline.aws.artefacts import get_latest_object_from_s3
 from pipeline.aws.client import s3_client
@@ -27,6 +29,8 @@ pytestmark = pytest.mark.once
 
 BUCKET = "sandbox-bucket"
 NOW = datetime.now(UTC)
+# Git 2.47, that of the runtime image, says so when it clones the bundle.
+HINT = "hint: Using 'master' as the name for the initial branch.\n"
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +47,9 @@ def sandbox(directory: Path) -> Iterator[tuple[str, Path]]:
     port, log = free_port(), directory / "log"
     address = f"http://127.0.0.1:{port}"
     server, bundle = sandbox_server.__file__, str(directory / BUNDLE)
+    log.write_text(HINT)
     with (
-        log.open("w") as stdout,
+        log.open("a") as stdout,
         subprocess.Popen(
             [sys.executable, "-u", server, bundle, BUCKET, str(port)], stdout=stdout
         ) as process,
@@ -171,7 +176,28 @@ def test_git_clones_a_release_as_bodywork_does(
     assert git(tmp_path / "code", "status", "--porcelain") == ""
 
 
-def test_a_failure_that_is_reported_is_in_the_log(sandbox: tuple[str, Path]) -> None:
-    report_failure.main("job failed", f"{sandbox[0]}/alerts")
-    [alert] = sandbox[1].read_text().splitlines()
+class ClusterWithLog(Cluster):
+    """Has the sandbox's log, and nothing else."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        content_type: str = "application/json",
+        **query: str,
+    ) -> bytes:
+        return self.log.read_bytes()
+
+
+def test_a_failure_that_is_reported_is_told_from_what_else_is_in_the_log(
+    sandbox: tuple[str, Path]
+) -> None:
+    address, log = sandbox
+    assert log.read_text() == HINT
+    report_failure.main("job failed", f"{address}/alerts")
+    [alert] = Environment(ClusterWithLog(log), "any", "any").alerts()
     assert re.fullmatch("Alert: Deployment of .* failed: job failed", alert)
