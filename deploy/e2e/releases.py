@@ -83,6 +83,9 @@ def configure(released: dict[str, Any], name: str, image: str) -> dict[str, Any]
     configuration: dict[str, Any] = rename(released, name)
     configuration["pipeline"]["docker_image"] = image
     for stage in configuration["stages"].values():
+        if "args" in stage:
+            # The bucket, whatever it is called.
+            stage["args"][0] = name
         stage["cpu_request"] = CPU_REQUEST
         stage["secrets"] |= dict.fromkeys(SANDBOX_VARIABLES, SANDBOX_SECRET)
     return configuration

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import boto3
 import pytest
+import yaml
 
 from deploy.image import ROOT
 from sandbox.orders import deliver_week, make_week
 from sandbox.s3_server import make_bucket
 from tests.bodywork_stages.runtime_image import RuntimeImage
 
-BUCKET = "time-to-dispatch"
+CONFIGURATION = yaml.safe_load((ROOT / "bodywork.yaml").read_text())
+BUCKET = CONFIGURATION["stages"]["serve_model"]["args"][0]
 RELEASE = "release-2021-07-02-abc1234"
 AUTHOR = ["-c", "user.name=Test", "-c", "user.email=test@example.com"]
 

@@ -81,7 +81,7 @@ def test_master_alone_is_released_when_its_image_is_there(
         assert settings["filters"] == {"branches": {"only": "master"}}
         assert settings["context"]
     assert deployed["requires"] == ["image"]
-    assert deployed["serial-group"]
+    assert deployed["serial-group"].startswith("<< pipeline.project.slug >>/")
     assert set(configuration["workflows"]) == {"test", "release"}
 
 

@@ -1,5 +1,6 @@
 """The releases of an end-to-end run are those of this commit, but for what they try."""
 
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from deploy.e2e.releases import (
     PATHS,
     SANDBOX_VARIABLES,
     SECOND,
+    configure,
     make_releases,
     secrets,
 )
@@ -58,6 +60,13 @@ def test_their_code_is_that_of_the_commit(
         released = git(ROOT, "rev-parse", f"HEAD:{path}")
         for tag in releases:
             assert git(directory / "code", "rev-parse", f"{tag}:{path}") == released
+
+
+def test_their_bucket_is_that_of_the_sandbox_whatever_the_real_one_is_called() -> None:
+    released = deepcopy(CONFIGURATION)
+    for stage in ("train_model", "serve_model"):
+        released["stages"][stage]["args"][0] = "another"
+    assert configure(released, NAME, IMAGE) == configure(CONFIGURATION, NAME, IMAGE)
 
 
 def test_the_sandbox_fits_into_a_config_map(
