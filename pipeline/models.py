@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from pipeline import aws
+from pipeline.aws.signing import KEYS_VARIABLE, SIGNATURE, signing_keys
 from pipeline.orders import MODELS_FOLDER
 from pipeline.piecewise_linear import CURVES
 
@@ -149,7 +150,8 @@ def rollback(entries: list[Entry], chosen: Namespace) -> int:
     """Add an earlier model again, as the newest.
 
     Raises:
-        RuntimeError: There is none, or it does not verify.
+        RuntimeError: There is none, it does not verify, or the copy of a signed model
+            would not be signed.
     """
     if chosen.model:
         entry = choose(entries, chosen.model)
@@ -157,6 +159,11 @@ def rollback(entries: list[Entry], chosen: Namespace) -> int:
         entry = find_predecessor(entries)
     if entry.model is None:
         raise RuntimeError(f"Nothing was put back: {entry.refusal}")
+    if SIGNATURE in entry.found.metadata and not signing_keys():
+        raise RuntimeError(
+            f"Nothing was put back: {entry.name} is signed, and services refuse a copy "
+            f"that is not; set {KEYS_VARIABLE} to the key that both stages have."
+        )
     newest = entries[0].found.artefact.timestamp + timedelta(seconds=1)
     location = aws.add_model_to_s3(
         entry.found.content,

@@ -144,6 +144,12 @@ def test_rollback_signs_anew_and_refuses_what_does_not_verify(bucket: str) -> No
         "There is no earlier model that verifies to go back to.\n",
     )
 
+    # Services have the key, and would pass over a copy without a signature.
+    process = run(bucket, "rollback", signed)
+    assert process.returncode == 1
+    assert "is not; set MODEL_SIGNING_KEY to the key" in process.stderr
+    assert len(run_json(bucket, "list")) == 2
+
     # Putting the one that serves back again signs it with the newest key.
     rotated = f"{'n' * 32},{KEY}"
     assert run(bucket, "rollback", signed, MODEL_SIGNING_KEY=rotated).returncode == 0
