@@ -6,16 +6,21 @@ import socket
 import struct
 import sys
 from contextlib import suppress
+from typing import cast
 
 import uvicorn
+
+from pipeline.request_limits import LimitedProtocol
 
 # Kubernetes sends SIGTERM while its nodes may still send new connections here, and
 # SIGKILL when the pod's grace is over: 30 seconds, where nothing else is set.
 QUIET_SECONDS = 1.0
 MAX_ACCEPTING_SECONDS = 5.0
 MAX_ANSWERING_SECONDS = 20
-# For a connection or a request that is on its way.
+# For a connection that is on its way.
 ARRIVAL_SECONDS = 0.1
+# For the request of one that has just come; its client may be busy.
+MAX_FIRST_REQUEST_SECONDS = 2.0
 
 SO_ATTACH_FILTER = 26
 # Classic BPF, as (code, jump if true, jump if false, value).
@@ -43,8 +48,7 @@ class GracefulServer(uvicorn.Server):
             server.close()
         for listener in sockets or []:
             listener.close()
-        # Read their requests.
-        await asyncio.sleep(ARRIVAL_SECONDS)
+        await self.wait_for_first_requests()
         await super().shutdown(sockets)
 
     async def wait_for_quiet(self) -> None:
@@ -52,6 +56,14 @@ class GracefulServer(uvicorn.Server):
             requests = self.server_state.total_requests
             await asyncio.sleep(QUIET_SECONDS)
             if self.force_exit or self.server_state.total_requests == requests:
+                return
+
+    async def wait_for_first_requests(self) -> None:
+        """Read what clients have to say who have said nothing yet."""
+        connections = cast(set[LimitedProtocol], self.server_state.connections)
+        for _ in range(int(MAX_FIRST_REQUEST_SECONDS / ARRIVAL_SECONDS)):
+            await asyncio.sleep(ARRIVAL_SECONDS)
+            if self.force_exit or all(each.has_spoken() for each in connections):
                 return
 
 

@@ -187,6 +187,10 @@ class LimitedProtocol(HttpToolsProtocol):
             return True
         return False
 
+    def has_spoken(self) -> bool:
+        """Tell whether a request has come, or has begun to."""
+        return self.arriving or self.refused or self.cycle is not None
+
     def is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
