@@ -29,6 +29,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 
 # Pandas takes up to a kilobyte of memory for each, even where it refuses them.
 MAX_COLUMNS = 100
+ROWS_AT_ONCE = 10
 EXPANDED = "more bytes when it is expanded"
 
 
@@ -91,21 +92,31 @@ def get_latest_parquet_dataset_from_s3(bucket: str, folder: str = "") -> Dataset
         ValueError: The object is not Parquet.
     """
     from pandas import read_parquet
+    from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
 
     found = get_latest_object_from_s3("parquet", bucket, folder)
     address = found.artefact.address
     try:
-        stated = ParquetFile(BytesIO(found.content)).metadata
+        file = ParquetFile(BytesIO(found.content))
+        stated = file.metadata
         groups = map(stated.row_group, range(stated.num_row_groups))
+        columns = map(stated.schema.column, range(stated.num_columns))
         _refuse_too_large(address, stated.num_rows, stated.num_columns)
+        if any(column.max_repetition_level for column in columns):
+            raise ValueError("a column holds lists")
         if sum(group.total_byte_size for group in groups) > MAX_BYTES:
             raise TooLarge(address, EXPANDED, MAX_BYTES, DELIVER_LESS)
+        # A value that many rows refer to is stated once.
+        expanded = 0
+        for rows in file.iter_batches(ROWS_AT_ONCE):
+            expanded += rows.nbytes
+            if expanded > MAX_BYTES:
+                raise TooLarge(address, EXPANDED, MAX_BYTES, DELIVER_LESS)
         data = read_parquet(BytesIO(found.content))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ArrowException) as error:
         raise ValueError(
-            f"{address} is not a Parquet file ({error}); "
-            "deliver it again."
+            f"{address} is not a Parquet file ({error}); deliver it again."
         ) from error
     return _dataset(data, found)
 
@@ -243,7 +254,17 @@ def _put_dataset(content: bytes, bucket: str, folder: str, filename: str) -> str
 
 
 def _dataset(data: "DataFrame", found: S3Object) -> Dataset:
+    """Put together what was read and where it came from.
+
+    Raises:
+        ValueError: Its name is none for logs and metadata.
+    """
     origin = found.artefact
+    if not origin.key.isprintable():
+        raise ValueError(
+            f"{origin.address} has invisible characters in its name; deliver it again "
+            "under another one."
+        )
     return Dataset(
         data,
         origin.timestamp,

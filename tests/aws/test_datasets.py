@@ -6,13 +6,16 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from hashlib import sha256
+from io import BytesIO
 from uuid import uuid4
 
+import pyarrow
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pandas import DataFrame
 from pandas.testing import assert_frame_equal
+from pyarrow.parquet import write_table
 from types_boto3_s3 import S3Client
 
 from pipeline import aws
@@ -202,6 +205,39 @@ def test_too_large_a_parquet_is_refused(
     aws.put_parquet_dataset_to_s3(data, "week", MOMENT, bucket)
     with pytest.raises(aws.TooLarge, match=f"week_.* is too large: it has {found}"):
         aws.get_latest_parquet_dataset_from_s3(bucket)
+
+
+def put_parquet(s3: S3Client, bucket: str, column: pyarrow.Array) -> None:
+    content = BytesIO()
+    table = pyarrow.table({"a": column})
+    write_table(table, content, compression="zstd", store_schema=False)
+    assert len(content.getvalue()) < 2_000
+    s3.put_object(
+        Bucket=bucket, Key="week_2021-07-03.parquet", Body=content.getvalue()
+    )
+
+
+def test_a_parquet_that_refers_to_a_long_text_again_and_again_is_refused(
+    s3: S3Client, bucket: str
+) -> None:
+    rows = pyarrow.array([0] * 200, pyarrow.int32())
+    column = pyarrow.DictionaryArray.from_arrays(rows, pyarrow.array(["x" * 2**20]))
+    put_parquet(s3, bucket, column)
+    with pytest.raises(aws.TooLarge, match="more bytes when it is expanded"):
+        aws.get_latest_parquet_dataset_from_s3(bucket)
+
+
+def test_a_parquet_of_lists_is_refused(s3: S3Client, bucket: str) -> None:
+    put_parquet(s3, bucket, pyarrow.array([[1] * 10_000] * 20))
+    with pytest.raises(ValueError, match="a column holds lists"):
+        aws.get_latest_parquet_dataset_from_s3(bucket)
+
+
+def test_a_name_of_more_than_a_line_is_refused(s3: S3Client, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="a\r\x1b[2J_2021-07-03.csv", Body=CSV)
+    with pytest.raises(ValueError, match="has invisible characters in") as refusal:
+        aws.get_latest_csv_dataset_from_s3(bucket)
+    assert str(refusal.value).isprintable()
 
 
 def test_as_many_rows_and_columns_as_are_taken_are_read(bucket: str) -> None:
