@@ -16,6 +16,7 @@ from pipeline.orders import MODELS_FOLDER
 
 # A delivery comes each Friday; a day more for one that is late.
 OLDEST_DELIVERY = timedelta(days=8)
+LARGEST_CLOCK_ERROR = timedelta(days=1)
 
 log = logging.getLogger("pipeline")
 
@@ -26,9 +27,11 @@ def get_champion(s3_bucket: str) -> aws.Model | None:
     Raises:
         S3Failure: It could not be read. It may be better than any new one.
     """
-    if not aws.list_artefacts_on_s3("pkl", s3_bucket, MODELS_FOLDER):
+    models = aws.list_artefacts_on_s3("pkl", s3_bucket, MODELS_FOLDER)
+    if not models:
         log.info("No champion to compare with: this is the first model.")
         return None
+    warn_if_dated_ahead(models[0].address, models[0].timestamp)
     try:
         return aws.get_latest_pkl_model_from_s3(s3_bucket, MODELS_FOLDER)
     except aws.S3Failure:
@@ -45,11 +48,21 @@ def warn_if_nothing_new(dataset: aws.Dataset, champion: aws.Model | None) -> Non
             f"Nothing new has arrived: the newest model was trained on "
             f"{dataset.address} already."
         )
+    warn_if_dated_ahead(dataset.address, dataset.datetime)
     age = datetime.now(UTC) - dataset.datetime
     if age > OLDEST_DELIVERY:
         log.warning(
             f"Nothing new has arrived: {dataset.address} is {age.days} days old; "
             "ask the data engineers for this week's delivery."
+        )
+
+
+def warn_if_dated_ahead(address: str, timestamp: datetime) -> None:
+    """Warn of an object that hides others: its name stays the newest for long."""
+    if timestamp > datetime.now(UTC) + LARGEST_CLOCK_ERROR:
+        log.warning(
+            f"{address} is dated in the future: whatever is added beside it until then "
+            "is passed over; remove it, and add it again under its own time."
         )
 
 

@@ -103,6 +103,17 @@ def test_an_old_delivery_is_told_and_trained_on(
     assert "is 9 days old; ask the data engineers" in caplog.text
 
 
+def test_what_is_dated_in_the_future_is_told(
+    s3: S3Client, bucket: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    deliver(bucket, make_week(500, seed=1), days_ago=-7)
+    s3.put_object(Bucket=bucket, Key="models/m_2999-01-01.pkl", Body=b"torn")
+    main(bucket, 0.5, 0.6, GRID)
+    told = [line for line in caplog.text.splitlines() if "dated in the future" in line]
+    for folder, line in zip(("models", "datasets"), told, strict=True):
+        assert f"s3://{bucket}/{folder}/" in line
+
+
 def test_large_drift_is_told_and_no_refusal(
     bucket: str, caplog: pytest.LogCaptureFixture
 ) -> None:
