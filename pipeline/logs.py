@@ -3,10 +3,25 @@
 import logging
 import sys
 import time
+from logging import Formatter, LogRecord
 
 FORMAT = "%(asctime)s - %(levelname)s - %(module)s.%(funcName)s - %(message)s"
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 HANDLER_NAME = "pipeline"
+
+
+class OneLineFormatter(Formatter):
+    """Keeps each message in its line: what it repeats may be anyone's words."""
+
+    def formatMessage(self, record: LogRecord) -> str:
+        return printable(super().formatMessage(record).rstrip())
+
+
+def printable(text: str) -> str:
+    """Escape what would not stand as such in one line of a log."""
+    return "".join(
+        letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text
+    )
 
 
 def configure_logger() -> logging.Logger:
@@ -16,7 +31,7 @@ def configure_logger() -> logging.Logger:
     """
     root = logging.getLogger()
     if HANDLER_NAME not in [handler.name for handler in root.handlers]:
-        formatter = logging.Formatter(FORMAT, TIME_FORMAT)
+        formatter = OneLineFormatter(FORMAT, TIME_FORMAT)
         formatter.converter = time.gmtime
         handler = logging.StreamHandler(sys.stdout)
         handler.name = HANDLER_NAME

@@ -29,6 +29,22 @@ def test_each_line_is_printed_once_on_stdout_in_utc_with_its_level() -> None:
     assert re.fullmatch(rf"{time} - WARNING - .* - warned", warning)
 
 
+def test_no_message_writes_a_line_of_its_own() -> None:
+    process = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from pipeline.logs import configure_logger\n"
+            r"configure_logger().error('a\n2021-07-03 - INFO - b\x1b[2J\r')",
+        ],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": "."},
+    )
+    [line] = process.stdout.splitlines()
+    assert line.endswith(r" - a\n2021-07-03 - INFO - b\x1b[2J")
+
+
 def test_library_warnings_go_to_the_log() -> None:
     process = subprocess.run(
         [

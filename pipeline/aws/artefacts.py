@@ -14,6 +14,7 @@ from pipeline.aws.client import (
     within_deadline,
 )
 from pipeline.aws.pickling import MAX_BYTES as MAX_MODEL_BYTES
+from pipeline.logs import printable
 
 if TYPE_CHECKING:
     from types_boto3_s3.type_defs import ObjectTypeDef
@@ -94,13 +95,6 @@ class S3Object(NamedTuple):
     hash: str
     version_id: str
     metadata: dict[str, str]
-
-
-def printable(text: str) -> str:
-    """Escape what would not stand as such in one line of a log."""
-    return "".join(
-        letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text
-    )
 
 
 def make_timestamped_filename(prefix: str, datetime: datetime, file_format: str) -> str:

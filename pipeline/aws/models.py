@@ -16,7 +16,6 @@ from pipeline.aws.artefacts import (
     get_latest_object_from_s3,
     get_object_from_s3,
     list_artefacts_on_s3,
-    printable,
     make_timestamped_filename,
     put_object_to_s3,
 )
@@ -28,6 +27,7 @@ from pipeline.aws.pickling import (
     unpickle_model,
 )
 from pipeline.aws.signing import find_forgery, sign
+from pipeline.logs import printable
 
 PUT_ATTEMPTS = 60
 # As long as the longest key on S3.
