@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 from pipeline import aws
 from pipeline.aws.signing import KEYS_VARIABLE, SIGNATURE, signing_keys
+from pipeline.estimators import read_estimators
+from pipeline.logs import printable
 from pipeline.orders import MODELS_FOLDER
 from pipeline.piecewise_linear import CURVES
 
@@ -20,10 +22,10 @@ COLUMNS = ("model", "made", "r-squared", "MAE (hours)", "delivery", "state")
 
 
 class Entry(NamedTuple):
-    """An object in the models folder, and the model in it if it can be loaded.
+    """An object in the models folder, and the model in it if the service would take it.
 
     Attributes:
-        refusal: Why it cannot be loaded; "" if it can.
+        refusal: Why it would not; "" if it would.
     """
 
     found: aws.S3Object
@@ -32,7 +34,7 @@ class Entry(NamedTuple):
 
     @property
     def name(self) -> str:
-        return self.found.artefact.key.rpartition("/")[2]
+        return printable(self.found.artefact.key.rpartition("/")[2])
 
 
 def read_entries(bucket: str) -> list[Entry]:
@@ -54,7 +56,7 @@ def read_entries(bucket: str) -> list[Entry]:
             continue
         try:
             model = aws.load_model(found)
-            aws.check_loadable(model)
+            read_estimators(model)
             entries.append(Entry(found, model, ""))
         except RuntimeError as error:
             entries.append(Entry(found, None, str(error)))
@@ -150,8 +152,8 @@ def rollback(entries: list[Entry], chosen: Namespace) -> int:
     """Add an earlier model again, as the newest.
 
     Raises:
-        RuntimeError: There is none, it does not verify, or the copy of a signed model
-            would not be signed.
+        RuntimeError: There is none, it does not verify, the copy of a signed model
+            would not be signed, or no name can be newer.
     """
     if chosen.model:
         entry = choose(entries, chosen.model)
@@ -164,7 +166,13 @@ def rollback(entries: list[Entry], chosen: Namespace) -> int:
             f"Nothing was put back: {entry.name} is signed, and services refuse a copy "
             f"that is not; set {KEYS_VARIABLE} to the key that both stages have."
         )
-    newest = entries[0].found.artefact.timestamp + timedelta(seconds=1)
+    try:
+        newest = entries[0].found.artefact.timestamp + timedelta(seconds=1)
+    except OverflowError as error:
+        raise RuntimeError(
+            f"Nothing was put back: no name can be newer than {entries[0].name}; "
+            "remove it first."
+        ) from error
     location = aws.add_model_to_s3(
         entry.found.content,
         entry.name.rpartition("_")[0],

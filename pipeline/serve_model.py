@@ -12,7 +12,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import isfinite
 from os import environ
 from typing import Any
@@ -24,6 +24,7 @@ from fastapi.responses import JSONResponse, Response
 
 from pipeline import aws
 from pipeline.documentation import add_documentation
+from pipeline.estimators import read_estimators
 from pipeline.estimates import (
     Estimate,
     EstimateRequest,
@@ -34,11 +35,9 @@ from pipeline.estimates import (
 from pipeline.graceful_shutdown import MAX_ANSWERING_SECONDS, GracefulServer
 from pipeline.json_route import NOT_JSON, JsonRoute
 from pipeline.logs import configure_logger
-from pipeline.orders import MODELS_FOLDER, PRODUCT_CODE_MAP, ProductCode
-from pipeline.piecewise_linear import CURVES, PiecewiseLinear
+from pipeline.orders import MODELS_FOLDER
 from pipeline.request_limits import REFUSALS, LimitedProtocol, refusal_log
 from pipeline.response_headers import RESPONSE_HEADERS
-from pipeline.step_functions import read_step_function
 
 __all__ = ["create_app", "main"]
 
@@ -172,36 +171,6 @@ def split_around_hours(model_version: str) -> tuple[bytes, bytes]:
     estimate = Estimate(est_hours_to_dispatch=0.5, model_version=model_version)
     before, _, after = estimate.model_dump_json().encode().partition(b"0.5")
     return before, after
-
-
-def read_estimators(model: aws.Model) -> dict[ProductCode, Callable[[float], float]]:
-    """Make, for each product code, the function from orders placed to hours.
-
-    The curves that training puts into the metadata answer exactly as the estimator's
-    `predict` does, in microseconds and without scikit-learn. A tree that came without
-    them is read once; any other estimator answers through `predict`.
-
-    Raises:
-        RuntimeError: It does not estimate every product.
-    """
-    curves = (model.metadata or {}).get(CURVES)
-
-    def read(code: ProductCode, product: int) -> Callable[[float], float]:
-        if curves is not None:
-            return PiecewiseLinear(**curves[code])
-        if hasattr(model.model, "tree_"):
-            return read_step_function(model.model, product)
-        return lambda orders: float(model.model.predict([[orders, product]])[0])
-
-    try:
-        estimators = {code: read(code, idx) for code, idx in PRODUCT_CODE_MAP.items()}
-        for estimate in estimators.values():
-            estimate(0.0)
-    except Exception as error:
-        raise RuntimeError(
-            f"The model cannot estimate every product ({error}); train a new one."
-        ) from error
-    return estimators
 
 
 def ascii_only(location: str | int) -> str | int:

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 from pandas import DataFrame
+from sklearn.tree import DecisionTreeRegressor
 from types_boto3_s3 import S3Client
 
 from pipeline import aws
+from pipeline.orders import PRODUCT_CODE_MAP
 from pipeline.train_model import persist_model, prepare_data, train_model
 from sandbox.orders import make_week
 
@@ -94,6 +96,43 @@ def test_models_are_listed_shown_and_verified(s3: S3Client, bucket: str) -> None
     process = run(bucket, "verify")
     assert process.returncode == 1
     assert "m_2999-01-01.pkl: Model s3://" in process.stdout
+
+
+def test_only_what_the_service_takes_is_listed_as_serving(bucket: str) -> None:
+    good = persist(bucket, seed=1, age=timedelta(days=7))
+    tree = DecisionTreeRegressor().fit([[0, 0]], [1])
+    curves = {
+        code: {"orders_placed": [0.0, 9.0], "hours": [1.0, 2.0]}
+        for code in PRODUCT_CODE_MAP
+        if code != "SKU005"
+    }
+    aws.Model("m", tree, DATASET, {"curves": curves}).put_model_to_s3(bucket, "models")
+    process = run(bucket, "list")
+    _, useless, serving = process.stdout.splitlines()
+    assert useless.startswith("m_") and useless.endswith("refused")
+    assert serving.startswith(good) and serving.endswith("serving")
+    process = run(bucket, "verify")
+    assert "cannot estimate every product ('SKU005')" in process.stdout
+
+
+def test_a_name_writes_no_line_of_its_own(s3: S3Client, bucket: str) -> None:
+    key = "models/m\x1b[2J\rserving_2021-07-03.pkl"
+    s3.put_object(Bucket=bucket, Key=key, Body=b"torn")
+    for command in ("list", "verify", "show"):
+        output = run(bucket, command).stdout
+        assert r"m\x1b[2J\rserving_2021-07-03.pkl" in output
+        assert output.replace("\n", "").isprintable()
+
+
+def test_nothing_is_put_back_beside_the_last_name_there_is(
+    s3: S3Client, bucket: str
+) -> None:
+    good = persist(bucket, seed=1)
+    key = "models/m_9999-12-31T23:59:59.pkl"
+    s3.put_object(Bucket=bucket, Key=key, Body=b"torn")
+    process = run(bucket, "rollback", good)
+    assert process.returncode == 1
+    assert process.stderr.startswith("Nothing was put back: no name can be newer than")
 
 
 def test_rollback_adds_the_earlier_model_again_and_deletes_nothing(
@@ -182,7 +221,7 @@ def test_a_hostile_estimator_or_an_odd_metric_is_told(bucket: str) -> None:
     assert process.returncode == 0
     assert process.stdout.splitlines()[1].endswith("refused")
     process = run(bucket, "verify")
-    assert process.returncode == 1 and "could not be loaded again" in process.stdout
+    assert process.returncode == 1 and "cannot estimate every product" in process.stdout
 
 
 def test_an_unknown_model_and_a_short_key_are_named(bucket: str) -> None:

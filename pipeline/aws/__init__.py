@@ -29,6 +29,7 @@ from pipeline.aws.models import (
     get_latest_pkl_model_from_s3,
     get_newest_good_model_from_s3,
     load_model,
+    quote,
 )
 
 __all__ = [
@@ -53,4 +54,5 @@ __all__ = [
     "put_csv_dataset_to_s3",
     "put_object_to_s3",
     "put_parquet_dataset_to_s3",
+    "quote",
 ]

@@ -43,7 +43,8 @@ import json, resource, sys
 resource.setrlimit(resource.RLIMIT_DATA, ({MEMORY_BYTES}, {MEMORY_BYTES}))
 from pipeline import aws
 from pipeline.logs import configure_logger
-from pipeline.serve_model import create_app, read_estimators
+from pipeline.estimators import read_estimators
+from pipeline.serve_model import create_app
 configure_logger()
 model, refusals = aws.get_newest_good_model_from_s3(
     sys.argv[1], "models", check=read_estimators
@@ -121,7 +122,7 @@ LONG = "x" * 500_000
 PARTS = "its parts are not those of a model"
 NO_LINE = "is not one line of printable text"
 NOT_PLAIN = "its metadata are not plain: "
-NO_ESTIMATE = "The model cannot estimate every product"
+NO_ESTIMATE = "cannot estimate every product"
 WITHOUT_STATE = "it holds an object without its state"
 
 HOSTILE: dict[str, tuple[bytes, str]] = {
@@ -208,6 +209,18 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "a curve of text": (
         estimator_of(pickle_model(hostile_curve(["1", "2"]))),
         "knots are not finite",
+    ),
+    "an estimator of a class of two lines": (
+        estimator_of(finish(make(f"posix\n{FORGED}", "system" + "m" * 200))),
+        NO_ESTIMATE,
+    ),
+    "a tree with an attribute of two lines": (
+        estimator_of(pickle_model(other_tree(**{f"depth\n{FORGED}": [1]}))),
+        "has a list for its depth",
+    ),
+    "a projection of features of two lines": (
+        estimator_of(pickle_model(projection(n_features_in_=f"2\n{FORGED}"))),
+        NO_ESTIMATE,
     ),
     "a projection of trees": (
         estimator_of(pickle_model(projection(curves_=dict.fromkeys(range(5), 1.0)))),
