@@ -275,11 +275,11 @@ if __name__ == "__main__":
     for number in ENDING_SIGNALS:
         signal.signal(number, interrupt)
     try:
-        cluster = find_cluster()
-    except RuntimeError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    try:
+        try:
+            cluster = find_cluster()
+        except RuntimeError as error:
+            print(error, file=sys.stderr)
+            sys.exit(2)
         main(cluster, chosen.image, chosen.address)
     except RuntimeError as error:
         sys.exit(f"FAILED: {error}")

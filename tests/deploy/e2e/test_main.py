@@ -5,12 +5,14 @@ The rest needs one: make e2e itself.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
+from typing import Any
 from urllib.error import HTTPError
 
 import pytest
@@ -56,6 +58,35 @@ def test_a_cluster_that_takes_no_pods_or_is_gone_is_refused(tmp_path: Path) -> N
     exit_code, said = run(kubeconfig=kubeconfig)
     assert exit_code == 2
     assert "does not answer" in said and "Traceback" not in said
+
+
+def test_an_interruption_before_anything_is_made_is_one_line(tmp_path: Path) -> None:
+    asked, interrupted = Event(), Event()
+
+    def nodes() -> dict[str, list[Any]]:
+        asked.set()
+        interrupted.wait()
+        return {"items": []}
+
+    with (
+        run_api_server(tmp_path) as (api, kubeconfig),
+        subprocess.Popen(
+            [sys.executable, "-m", "deploy.e2e"],
+            cwd=ROOT,
+            env={**os.environ, "KUBECONFIG": str(kubeconfig)},
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process,
+    ):
+        api.objects["/api/v1/nodes"] = nodes
+        try:
+            assert asked.wait(timeout=60)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate()
+        finally:
+            interrupted.set()
+            process.kill()
+    assert (process.returncode, said) == (1, "Interrupted.\n")
 
 
 def test_an_option_that_cannot_be_is_refused() -> None:
