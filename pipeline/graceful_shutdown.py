@@ -17,10 +17,10 @@ from pipeline.request_limits import LimitedProtocol
 QUIET_SECONDS = 1.0
 MAX_ACCEPTING_SECONDS = 5.0
 MAX_ANSWERING_SECONDS = 20
-# For a connection that is on its way.
-ARRIVAL_SECONDS = 0.1
-# For the request of one that has just come; its client may be busy.
-MAX_FIRST_REQUEST_SECONDS = 2.0
+# For connections that have begun, and their first requests: both sides may be busy.
+ARRIVAL_SECONDS = 0.5
+MAX_ARRIVAL_SECONDS = 2.0
+POLL_SECONDS = 0.1
 
 SO_ATTACH_FILTER = 26
 # Classic BPF, as (code, jump if true, jump if false, value).
@@ -42,13 +42,11 @@ class GracefulServer(uvicorn.Server):
         await self.wait_for_quiet()
         for listener in sockets or []:
             refuse_new_connections(listener)
-        # Accept those that have begun.
-        await asyncio.sleep(ARRIVAL_SECONDS)
+        await self.wait_for_arrivals()
         for server in self.servers:
             server.close()
         for listener in sockets or []:
             listener.close()
-        await self.wait_for_first_requests()
         await super().shutdown(sockets)
 
     async def wait_for_quiet(self) -> None:
@@ -58,12 +56,18 @@ class GracefulServer(uvicorn.Server):
             if self.force_exit or self.server_state.total_requests == requests:
                 return
 
-    async def wait_for_first_requests(self) -> None:
-        """Read what clients have to say who have said nothing yet."""
+    async def wait_for_arrivals(self) -> None:
+        """Accept the connections that have begun, and read the first request of each.
+
+        The event loop accepts a connection, knows it and reads from it one round after
+        the other, so that it is given some, however long they take.
+        """
         connections = cast(set[LimitedProtocol], self.server_state.connections)
-        for _ in range(int(MAX_FIRST_REQUEST_SECONDS / ARRIVAL_SECONDS)):
-            await asyncio.sleep(ARRIVAL_SECONDS)
-            if self.force_exit or all(each.has_spoken() for each in connections):
+        least = int(ARRIVAL_SECONDS / POLL_SECONDS)
+        for rounds in range(1, int(MAX_ARRIVAL_SECONDS / POLL_SECONDS) + 1):
+            await asyncio.sleep(POLL_SECONDS)
+            arrived = rounds >= least and all(each.has_spoken() for each in connections)
+            if self.force_exit or arrived:
                 return
 
 
