@@ -10,10 +10,10 @@ import runpy
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
@@ -208,10 +208,21 @@ def s3_client() -> "S3Client":
     return boto3.client("s3")
 
 
+class StoppedClock(datetime):
+    """Has one second, so that models made by it have the same name."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> Self:
+        microsecond = datetime.now().microsecond
+        return cls.fromtimestamp(NOW.timestamp(), tz).replace(microsecond=microsecond)
+
+
 def be_the_stage(
-    bucket: str, environment: dict[str, str], output: Connection
+    bucket: str, environment: dict[str, str], stop_clock: bool, output: Connection
 ) -> None:
     """Become the stage, in a new process: the file that Bodywork runs, run by name."""
+    if stop_clock:
+        setattr(aws.models, "datetime", StoppedClock)
     os.dup2(output.fileno(), 1)
     os.dup2(output.fileno(), 2)
     os.environ.clear()
@@ -223,11 +234,13 @@ def be_the_stage(
 class Run:
     """A stage that runs as a process."""
 
-    def __init__(self, bucket: str, settings: dict[str, str]) -> None:
+    def __init__(
+        self, bucket: str, settings: dict[str, str], stop_clock: bool = False
+    ) -> None:
         log, output = FORKING.Pipe(duplex=False)
         environment = {**os.environ, **settings}
         self.process = FORKING.Process(
-            target=be_the_stage, args=[bucket, environment, output]
+            target=be_the_stage, args=[bucket, environment, stop_clock, output]
         )
         self.process.start()
         output.close()

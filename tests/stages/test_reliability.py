@@ -94,14 +94,18 @@ def test_two_trainings_at_once_add_a_whole_model_each() -> None:
     bucket = make_bucket_with_champion()
     before = contents(bucket)
     both = Barrier(2, timeout=60)
+    kinds = set()
 
     def meet(request: Request, kind: str, count: int) -> None:
+        kinds.add(kind)
         if kind == WRITE and count <= 2:
             both.wait()
         s3_proxy.pass_on(request)
 
     with run_s3_proxy(os.environ["AWS_ENDPOINT_URL"]) as proxy:
         proxy.fail = meet
-        runs = [Run(bucket, {"AWS_ENDPOINT_URL": proxy.address}) for _ in range(2)]
+        settings = {"AWS_ENDPOINT_URL": proxy.address}
+        runs = [Run(bucket, settings, stop_clock=True) for _ in range(2)]
         assert [run.wait() for run in runs] == [0, 0]
     assert tell_change(bucket, before, set()) == "two new models"
+    assert "look at models" in kinds, "they did not meet"
