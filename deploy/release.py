@@ -60,7 +60,7 @@ def main(tag: str | None) -> None:
     except (RuntimeError, KeyboardInterrupt) as error:
         say(f"\n{release.tag} is not released: {str(error) or 'interrupted'}")
         with suppress(RuntimeError):
-            say(last_logs(cluster, rollout.namespace))
+            say(last_logs(rollout))
         raise RuntimeError(go_back(rollout, previous)) from error
     schedule.write(release)
     say(

@@ -149,12 +149,12 @@ class Rollout:
         return deployment
 
 
-def branch_of(template: Any) -> str:
-    """The tag or branch that the pods of a template clone; "" if none is named."""
-    [container] = template["spec"]["containers"]
-    for argument in container.get("args", []):
-        if argument.startswith("--branch="):
-            return str(argument.removeprefix("--branch="))
+def branch_of(pod: Any) -> str:
+    """The tag or branch that a pod, or a template's pods, clone; "" if none is named."""
+    for container in pod["spec"]["containers"]:
+        for argument in container.get("args", []):
+            if argument.startswith("--branch="):
+                return str(argument.removeprefix("--branch="))
     return ""
 
 
@@ -174,18 +174,20 @@ def repeat_until_true(check: Callable[[], Result], seconds: float) -> Result:
         time.sleep(POLL_SECONDS)
 
 
-def last_logs(cluster: Cluster, namespace: str, pods: int = 3, lines: int = 20) -> str:
-    """The last lines of the newest pods in a namespace."""
-    found = cluster.get(f"/api/v1/namespaces/{namespace}/pods")["items"]
+def last_logs(rollout: Rollout, pods: int = 3, lines: int = 20) -> str:
+    """The last lines of a release's newest pods."""
+    cluster, tag = rollout.cluster, rollout.release.tag
+    path = f"/api/v1/namespaces/{rollout.namespace}/pods"
+    # Those of the previous release are well, and would hide what is wrong.
+    found = [pod for pod in cluster.get(path)["items"] if branch_of(pod) == tag]
     found.sort(key=lambda pod: pod["metadata"]["creationTimestamp"], reverse=True)
     shown = []
     for pod in found[:pods]:
         name = pod["metadata"]["name"]
-        path = f"/api/v1/namespaces/{namespace}/pods/{name}/log"
         try:
-            log = cluster.request("GET", path, tailLines=str(lines))
+            log = cluster.request("GET", f"{path}/{name}/log", tailLines=str(lines))
             text = log.decode(errors="replace").rstrip()
         except Refusal as refusal:
             text = str(refusal)
         shown.append(f"--- {name}, {pod['status'].get('phase')}:\n{text or '(empty)'}")
-    return "\n".join(shown) or f"--- no pods in namespace {namespace}"
+    return "\n".join(shown) or f"--- {tag} has no pods now; see Bodywork's output."

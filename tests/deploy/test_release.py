@@ -155,6 +155,23 @@ class World:
         spec = self.schedule["spec"]["jobTemplate"]["spec"]["template"]["spec"]
         spec["containers"][0]["args"] = [f"file://{self.origin}", f"--branch={tag}"]
 
+    def let_pods_run(self, log: str, log_of_previous: str) -> None:
+        """Let there be a pod of the release, and one of the previous release."""
+
+        def pod(name: str, tag: str) -> dict[str, Any]:
+            found: dict[str, Any] = recorded("pod")
+            found["metadata"]["name"] = name
+            found["spec"]["containers"][0]["args"][-1] = f"--branch={tag}"
+            return found
+
+        self.api.objects |= {
+            PODS: lambda: {
+                "items": [pod("new", self.calls()[0]), pod("previous", PREVIOUS)]
+            },
+            f"{PODS}/new/log": log,
+            f"{PODS}/previous/log": log_of_previous,
+        }
+
     def patches(self, path: str) -> list[Any]:
         return [body for _, changed, body in self.api.changes if changed == path]
 
@@ -248,14 +265,13 @@ def test_a_deployment_that_changes_nothing_fails(
 ) -> None:
     world.let_bodywork_end(output, exit_code)
     world.works = False
-    pod = recorded("pod")
-    world.api.objects[PODS]["items"].append(pod)
-    log = f"{PODS}/{pod['metadata']['name']}/log"
-    world.api.objects[log] = "the stage's last words"
+    world.let_pods_run("the stage's last words", "Answering")
     code, printed = world.run()
     assert code == 1
     assert sentence in printed
     assert "the stage's last words" in printed
+    # That the previous release is well says nothing of this one.
+    assert "Answering" not in printed
     assert printed.rstrip().endswith(f"went live; {PREVIOUS} still serves.")
     assert len(world.calls()) == 1
     assert world.api.changes == []
@@ -314,6 +330,7 @@ def test_a_release_that_does_not_answer_gives_way_to_the_previous_one(
     code, printed = world.run(impatiently=True)
     assert code == 1
     assert "no endpoints available for service" in printed
+    assert f"--- {world.calls()[0]} has no pods now; see Bodywork's output." in printed
     assert printed.rstrip().endswith(f"failed; {PREVIOUS} serves again.")
     assert world.calls()[1:] == [PREVIOUS]
 
