@@ -1,4 +1,4 @@
-"""Run the `bodywork` command, with three of its faults mended.
+"""Run the `bodywork` command, with four of its faults mended.
 
 Tini sends SIGTERM to Bodywork as well as to the stage. If Bodywork died of it, tini
 would end, and with it the container, before the requests in flight are answered. With a
@@ -10,6 +10,7 @@ import signal
 import ssl
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -42,6 +43,8 @@ def ask_again(get_job_status: Callable[[Any], Any]) -> Callable[[Any], Any]:
 if __name__ == "__main__":
     # The authorities of EKS lack a key identifier: kubernetes-client/python#2394.
     vars(ssl_)["VERIFY_X509_STRICT"] = ssl.VerifyFlags(0)
+    # Setuptools is pinned because of it, and each log would begin with it.
+    warnings.filterwarnings("ignore", "pkg_resources is deprecated")
     signal.signal(signal.SIGTERM, lambda *_: None)
     jobs = import_module("bodywork.k8s.batch_jobs")
     vars(jobs)["_get_job_status"] = ask_again(vars(jobs)["_get_job_status"])
