@@ -103,7 +103,6 @@ def create_app(model: aws.Model, refusals: Sequence[str] = ()) -> FastAPI:
         description=DESCRIPTION,
         responses=describe_refusals({**REFUSALS, 500: FAILURE}),
     )
-    add_documentation(app)
 
     @app.exception_handler(RequestValidationError)
     async def refuse(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -150,6 +149,8 @@ def create_app(model: aws.Model, refusals: Sequence[str] = ()) -> FastAPI:
         """Answers from the moment that a model is loaded, and names it."""
         return Readiness(model_version=model_version, refused=list(refusals))
 
+    # Last, for the routes before it are tried first.
+    add_documentation(app)
     return app
 
 
