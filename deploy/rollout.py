@@ -150,7 +150,7 @@ class Rollout:
 
 
 def branch_of(pod: Any) -> str:
-    """The tag or branch that a pod, or a template's pods, clone; "" if none is named."""
+    """The tag or branch that a pod, or those of a template, clone; "" if none."""
     for container in pod["spec"]["containers"]:
         for argument in container.get("args", []):
             if argument.startswith("--branch="):
