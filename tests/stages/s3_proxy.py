@@ -1,8 +1,10 @@
 """A proxy between a stage and the S3 server, which makes the network and S3 fail."""
 
+import fcntl
 import http.client
 import socket
 import struct
+import termios
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -244,7 +246,8 @@ def break_off(request: Request) -> None:
 def reset_within_the_answer(request: Request) -> None:
     answer_half(request)
     # What was sent must have arrived, for a reset overtakes it.
-    time.sleep(0.1)
+    while fcntl.ioctl(request.connection, termios.TIOCOUTQ, bytes(4)) != bytes(4):
+        time.sleep(0.01)
     request.reset()
 
 
