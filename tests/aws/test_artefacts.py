@@ -105,6 +105,7 @@ def test_newest_wins_in_any_order_and_notation(moments: list[datetime]) -> None:
     assert max(moment for moment in parsed if moment) == newest
 
 
+@pytest.mark.once
 def test_the_newest_is_found_beyond_one_page_of_the_listing(
     s3: S3Client, bucket: str
 ) -> None:

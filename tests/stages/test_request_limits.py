@@ -40,6 +40,8 @@ from tests.stages.services import (
     wait_until,
 )
 
+pytestmark = pytest.mark.once
+
 JSON = {"content-type": "application/json"}
 BODY = json.dumps(ORDER).encode()
 HEAD = (

@@ -100,6 +100,7 @@ def test_a_missing_bucket_ends_in_one_sentence() -> None:
     assert "s3://no-such-bucket/datasets/" in process.stdout.splitlines()[-1]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "arguments",
     [
