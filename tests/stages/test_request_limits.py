@@ -40,8 +40,6 @@ from tests.stages.services import (
     wait_until,
 )
 
-pytestmark = pytest.mark.once
-
 JSON = {"content-type": "application/json"}
 BODY = json.dumps(ORDER).encode()
 HEAD = (
@@ -445,6 +443,7 @@ def end_and_read_refusals(process: subprocess.Popen[str]) -> list[str]:
     return re.findall("Refused.*", output)
 
 
+@pytest.mark.once
 def test_refusals_are_counted_in_the_log(bucket: str) -> None:
     persist(bucket)
     too_large = HEAD.replace(b"th: ", b"th: 999") + b"\r\n"
@@ -469,6 +468,7 @@ serve_model.main(sys.argv[1])
 """
 
 
+@pytest.mark.once
 def test_refusals_are_logged_anew_when_their_time_is_over(bucket: str) -> None:
     persist(bucket)
     with running("-c", SERVE_AND_LOG_AT_ONCE, bucket) as (process, address):
@@ -488,6 +488,7 @@ def test_many_who_do_not_read_leave_room_for_others(
             assert_answers(address)
 
 
+@pytest.mark.once
 def test_who_makes_the_service_wait_is_let_go_and_others_are_answered(
     address: str, open_files: int
 ) -> None:
