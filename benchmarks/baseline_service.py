@@ -6,7 +6,6 @@ Everything is imported at the top, the endpoint is a `def`, and each estimate is
 of the tree's `predict` on an array of one row. Schemas and server are those of ours.
 """
 
-import pickle
 import sys
 from os import environ
 
@@ -17,15 +16,18 @@ import sklearn.tree
 import uvicorn
 from fastapi import FastAPI
 
-from pipeline.estimates import Estimate, EstimateRequest
+from pipeline.aws import Model, unpickle_model
 from pipeline.orders import MODELS_FOLDER, PRODUCT_CODE_MAP
+from pipeline.service import Estimate, EstimateRequest
 
 if __name__ == "__main__":
     client = boto3.client("s3")
     listing = client.list_objects_v2(Bucket=sys.argv[1], Prefix=f"{MODELS_FOLDER}/")
     newest = pandas.DataFrame(listing["Contents"]).sort_values("Key").iloc[-1]
     stored = client.get_object(Bucket=sys.argv[1], Key=newest["Key"])
-    model = pickle.loads(stored["Body"].read())
+    # Only our reader knows the names under which models are persisted.
+    model = unpickle_model(stored["Body"].read())
+    assert isinstance(model, Model)
     tree: sklearn.tree.DecisionTreeRegressor = model.model.estimator_
     app = FastAPI()
 

@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from pipeline import aws
-from pipeline.aws.client import s3_client
+from pipeline.aws import s3_client
 from sandbox.processes import run_process
 from sandbox.s3_server import replace_aws_settings
 

@@ -23,7 +23,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.tree import DecisionTreeRegressor
 
 from pipeline.train_model import FOLDS, HYPERPARAM_GRID, prepare_data, preprocess
-from pipeline.tree_search import DecisionTreeSearchCV
+from pipeline.search import DecisionTreeSearchCV
 from sandbox.orders import make_week
 
 ROWS = 1_000

@@ -3,6 +3,8 @@
 import logging
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from logging import Formatter, LogRecord
 
 FORMAT = "%(asctime)s - %(levelname)s - %(module)s.%(funcName)s - %(message)s"
@@ -41,3 +43,18 @@ def configure_logger() -> logging.Logger:
     logger = logging.getLogger("pipeline")
     logger.setLevel(logging.INFO)
     return logger
+
+
+@contextmanager
+def ending_with_errors(activity: str) -> Iterator[None]:
+    """Run a stage: what it raises is the last line of its log, and its exit code is 1.
+
+    Args:
+        activity: What the stage does, for that line.
+    """
+    log = configure_logger()
+    try:
+        yield
+    except Exception as error:
+        log.error(f"Error encountered when {activity} - {error}")
+        sys.exit(1)

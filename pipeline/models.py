@@ -8,91 +8,56 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from pipeline import aws
-from pipeline.aws.signing import KEYS_VARIABLE, SIGNATURE, signing_keys
-from pipeline.estimators import read_estimators
-from pipeline.logs import printable
+from pipeline.estimator import CURVES, read_curves
 from pipeline.orders import MODELS_FOLDER
-from pipeline.piecewise_linear import CURVES
 
 ROLLED_BACK_FROM = "rolled-back-from"
 COLUMNS = ("model", "made", "r-squared", "MAE (hours)", "delivery", "state")
 
 
-class Entry(NamedTuple):
-    """An object in the models folder, and the model in it if the service would take it.
-
-    Attributes:
-        refusal: Why it would not; "" if it would.
-    """
-
-    found: aws.S3Object
-    model: aws.Model | None
-    refusal: str
-
-    @property
-    def name(self) -> str:
-        return printable(self.found.artefact.key.rpartition("/")[2])
-
-
-def read_entries(bucket: str) -> list[Entry]:
+def read_entries(bucket: str) -> list[aws.Candidate]:
     """Read every object in the models folder, the newest first.
 
     Raises:
         RuntimeError: There is none, or S3 could not be read.
     """
     aws.find_latest_artefact_on_s3("pkl", bucket, MODELS_FOLDER)
-    entries = []
-    for artefact in aws.list_artefacts_on_s3("pkl", bucket, MODELS_FOLDER):
-        try:
-            found = aws.get_object_from_s3(artefact)
-        except aws.TooLarge as error:
-            unread = aws.S3Object(artefact, b"", "", "", {})
-            entries.append(Entry(unread, None, str(error)))
-            continue
-        if found is None:
-            continue
-        try:
-            model = aws.load_model(found)
-            read_estimators(model)
-            entries.append(Entry(found, model, ""))
-        except RuntimeError as error:
-            entries.append(Entry(found, None, str(error)))
-    return entries
+    return list(aws.read_models_from_s3(bucket, MODELS_FOLDER, check=read_curves))
 
 
-def choose(entries: list[Entry], name: str) -> Entry:
+def choose(entries: list[aws.Candidate], name: str) -> aws.Candidate:
     """Find a model by its file name or key.
 
     Raises:
         RuntimeError: There is none of that name.
     """
     for entry in entries:
-        if name in (entry.name, entry.found.artefact.key):
+        if name in (entry.name, entry.artefact.key):
             return entry
     raise RuntimeError(f"There is no model {name}; choose one that list shows.")
 
 
-def describe(entry: Entry, serving: Entry | None) -> dict[str, Any]:
+def describe(entry: aws.Candidate, serving: aws.Candidate | None) -> dict[str, Any]:
     """What is known of a model, in plain types; its curves are left out."""
     metadata = dict((entry.model and entry.model.metadata) or {})
     metadata.pop(CURVES, None)
     return {
         "model": entry.name,
-        "made": entry.found.artefact.timestamp.isoformat(),
+        "made": entry.artefact.timestamp.isoformat(),
         "serving": entry is serving,
         "verified": not entry.refusal,
         "refusal": entry.refusal,
-        "rolled_back_from": entry.found.metadata.get(ROLLED_BACK_FROM, ""),
+        "rolled_back_from": entry.s3_metadata.get(ROLLED_BACK_FROM, ""),
         "model_version": str(entry.model) if entry.model else "",
         "train_dataset_key": entry.model.train_dataset_key if entry.model else "",
         "metadata": metadata,
     }
 
 
-def list_models(entries: list[Entry], chosen: Namespace) -> int:
+def list_models(entries: list[aws.Candidate], chosen: Namespace) -> int:
     serving = find_serving(entries)
     known = [describe(entry, serving) for entry in entries]
     if chosen.json:
@@ -123,7 +88,7 @@ def format_metric(value: object) -> str:
     return f"{value:.3f}" if isinstance(value, float) else "-"
 
 
-def show(entries: list[Entry], chosen: Namespace) -> int:
+def show(entries: list[aws.Candidate], chosen: Namespace) -> int:
     entry = choose(entries, chosen.model) if chosen.model else entries[0]
     known = describe(entry, find_serving(entries))
     if chosen.json:
@@ -137,7 +102,7 @@ def show(entries: list[Entry], chosen: Namespace) -> int:
     return 0
 
 
-def verify(entries: list[Entry], chosen: Namespace) -> int:
+def verify(entries: list[aws.Candidate], chosen: Namespace) -> int:
     checked = [choose(entries, chosen.model)] if chosen.model else entries
     if chosen.json:
         serving = find_serving(entries)
@@ -148,7 +113,7 @@ def verify(entries: list[Entry], chosen: Namespace) -> int:
     return int(any(entry.refusal for entry in checked))
 
 
-def rollback(entries: list[Entry], chosen: Namespace) -> int:
+def rollback(entries: list[aws.Candidate], chosen: Namespace) -> int:
     """Add an earlier model again, as the newest.
 
     Raises:
@@ -159,15 +124,15 @@ def rollback(entries: list[Entry], chosen: Namespace) -> int:
         entry = choose(entries, chosen.model)
     else:
         entry = find_predecessor(entries)
-    if entry.model is None:
+    if entry.found is None or entry.model is None:
         raise RuntimeError(f"Nothing was put back: {entry.refusal}")
-    if SIGNATURE in entry.found.metadata and not signing_keys():
+    if aws.SIGNATURE in entry.s3_metadata and not aws.signing_keys():
         raise RuntimeError(
             f"Nothing was put back: {entry.name} is signed, and services refuse a copy "
-            f"that is not; set {KEYS_VARIABLE} to the key that both stages have."
+            f"that is not; set {aws.KEYS_VARIABLE} to the key that both stages have."
         )
     try:
-        newest = entries[0].found.artefact.timestamp + timedelta(seconds=1)
+        newest = entries[0].artefact.timestamp + timedelta(seconds=1)
     except OverflowError as error:
         raise RuntimeError(
             f"Nothing was put back: no name can be newer than {entries[0].name}; "
@@ -179,7 +144,7 @@ def rollback(entries: list[Entry], chosen: Namespace) -> int:
         max(datetime.now(UTC), newest),
         chosen.bucket,
         MODELS_FOLDER,
-        **{ROLLED_BACK_FROM: entry.found.artefact.key},
+        **{ROLLED_BACK_FROM: entry.artefact.key},
     )
     result = {"added": f"s3://{location}", ROLLED_BACK_FROM: entry.name}
     if chosen.json:
@@ -191,7 +156,7 @@ def rollback(entries: list[Entry], chosen: Namespace) -> int:
     return 0
 
 
-def find_predecessor(entries: list[Entry]) -> Entry:
+def find_predecessor(entries: list[aws.Candidate]) -> aws.Candidate:
     """The newest model that verifies and is older than every copy of the serving one.
 
     Raises:
@@ -201,7 +166,7 @@ def find_predecessor(entries: list[Entry]) -> Entry:
     copies = [
         place
         for place, entry in enumerate(entries)
-        if serving is not None and entry.found.hash == serving.found.hash
+        if serving is not None and entry.model == serving.model
     ]
     for entry in entries[copies[-1] + 1 :] if copies else []:
         if entry.model is not None:
@@ -209,7 +174,7 @@ def find_predecessor(entries: list[Entry]) -> Entry:
     raise RuntimeError("There is no earlier model that verifies to go back to.")
 
 
-def find_serving(entries: list[Entry]) -> Entry | None:
+def find_serving(entries: list[aws.Candidate]) -> aws.Candidate | None:
     """The newest that verifies: what a service that starts now would take."""
     return next((entry for entry in entries if entry.model), None)
 

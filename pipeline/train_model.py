@@ -22,17 +22,18 @@ from sklearn.metrics import mean_absolute_error, r2_score
 from sklearn.model_selection import train_test_split
 
 from pipeline import aws
-from pipeline.champion import (
+from pipeline.estimator import CURVES, MonotoneTreeRegressor
+from pipeline.gates import (
     challenge_champion,
+    check_delivery,
     compare_deliveries,
+    compare_errors,
+    count_falls,
+    find_model_faults,
     get_champion,
     warn_if_nothing_new,
 )
-from pipeline.deliveries import check_delivery
-from pipeline.logs import configure_logger
-from pipeline.model_checks import count_falls, find_model_faults
-from pipeline.model_comparison import compare_errors
-from pipeline.monotone_tree import MonotoneTreeRegressor
+from pipeline.logs import ending_with_errors
 from pipeline.orders import (
     DATASETS_FOLDER,
     FEATURES,
@@ -42,8 +43,7 @@ from pipeline.orders import (
     PRODUCT_CODE,
     PRODUCT_CODE_MAP,
 )
-from pipeline.piecewise_linear import CURVES
-from pipeline.tree_search import DecisionTreeSearchCV
+from pipeline.search import DecisionTreeSearchCV
 
 __all__ = [
     "HYPERPARAM_GRID",
@@ -282,19 +282,17 @@ def parse_arguments(arguments: list[str]) -> tuple[str, float, float]:
 
 
 if __name__ == "__main__":
-    configure_logger()
-    try:
-        bucket, r2_error_threshold, r2_warning_threshold = parse_arguments(sys.argv[1:])
-    except ValueError:
-        log.error(
-            "Invalid arguments passed to train_model.py: expected S3_BUCKET "
-            "R_SQUARED_ERROR_THRESHOLD R_SQUARED_WARNING_THRESHOLD, with both "
-            "thresholds above 0 and at most 1."
-        )
-        print(__doc__)
-        sys.exit(1)
-    try:
+    with ending_with_errors("training model"):
+        try:
+            bucket, r2_error_threshold, r2_warning_threshold = parse_arguments(
+                sys.argv[1:]
+            )
+        except ValueError:
+            log.error(
+                "Invalid arguments passed to train_model.py: expected S3_BUCKET "
+                "R_SQUARED_ERROR_THRESHOLD R_SQUARED_WARNING_THRESHOLD, with both "
+                "thresholds above 0 and at most 1."
+            )
+            print(__doc__)
+            sys.exit(1)
         main(bucket, r2_error_threshold, r2_warning_threshold, HYPERPARAM_GRID)
-    except Exception as error:
-        log.error(f"Error encountered when training model - {error}")
-        sys.exit(1)

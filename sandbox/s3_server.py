@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from threading import Event
 from typing import Final
 
-from pipeline.aws.client import s3_client
+from pipeline.aws import s3_client
 from sandbox.ports import HOST
 from sandbox.processes import run_process
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from types_boto3_s3 import S3Client
 
-from pipeline.aws.client import s3_client
+from pipeline.aws import s3_client
 from sandbox.s3_server import make_bucket, run_s3_server
 
 # A busy machine may take its time for an example.

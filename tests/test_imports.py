@@ -3,12 +3,56 @@
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
+# From the ground up: a room imports from lower floors alone.
+FLOORS = [
+    {"logs", "orders"},
+    {"aws", "search"},
+    {"estimator"},
+    {"gates", "service"},
+    {"train_model", "serve_model", "report_failure", "models", "__init__"},
+]
+FOLDERS = {"aws", "search", "estimator", "gates", "service"}
+MOST_FILES_IN_THE_HALL = 10
+
 PIPELINE = sorted((ROOT / "pipeline").rglob("*.py"))
+AROUND = ("sandbox", "benchmarks", "deploy", "examples")
+OTHERS = sorted(path for folder in AROUND for path in (ROOT / folder).rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path) -> Iterator[tuple[str, str]]:
+    """What a file imports, as (module, name); the name is empty for the module."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((each.name, "") for each in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module is not None
+            yield from ((node.module, each.name) for each in node.names)
+
+
+def room_of(module: str, name: str) -> str:
+    """The room that is imported from."""
+    return [*module.split("."), name][1]
+
+
+def imported_rooms(path: Path) -> set[str]:
+    return {
+        room_of(module, name)
+        for module, name in imports(path)
+        if module.partition(".")[0] == "pipeline"
+    }
 
 
 def loaded_modules(statement: str) -> set[str]:
@@ -30,21 +74,72 @@ def test_importing_the_stages_has_no_effect() -> None:
     assert "boto3" not in modules
 
 
-@pytest.mark.parametrize("path", PIPELINE, ids=lambda path: str(path.relative_to(ROOT)))
-def test_rooms_keep_to_themselves(path: Path) -> None:
-    imported = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            imported |= {name.name for name in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            imported |= {f"{node.module}.{name.name}" for name in node.names}
-    forbidden = ["sandbox", "benchmarks", "deploy", "tests"]
-    if path.parent.name == "aws":
-        forbidden += ["pipeline.orders", "pipeline.deliveries"]
-    assert not [name for name in imported if name.startswith(tuple(forbidden))]
+@pytest.mark.parametrize("path", PIPELINE, ids=name_of)
+def test_no_import_runs_upward(path: Path) -> None:
+    floors = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+    own = [*name_of(path).split("."), "__init__"][1]
+    for room in imported_rooms(path) - {own}:
+        assert floors[room] < floors[own], room
 
 
-@pytest.mark.parametrize("path", PIPELINE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_import_runs_in_a_circle() -> None:
+    modules = {name_of(path): path for path in PIPELINE}
+    graph = {
+        name: {
+            f"{module}.{what}" if f"{module}.{what}" in modules else module
+            for module, what in imports(path)
+            if module.partition(".")[0] == "pipeline"
+        }
+        for name, path in modules.items()
+    }
+    # Every import of a module runs the package's own file first.
+    graph["pipeline"] = set()
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"{error.args[1]}")
+
+
+@pytest.mark.parametrize("path", PIPELINE + OTHERS, ids=name_of)
+def test_a_folder_is_used_through_what_it_offers(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    for module, name in imports(path):
+        room = room_of(module, name)
+        if module.partition(".")[0] != "pipeline" or room not in FOLDERS:
+            continue
+        if ROOT / "pipeline" / room in path.parents:
+            continue
+        offered = set(import_module(f"pipeline.{room}").__all__)
+        if module == "pipeline":
+            used = {
+                node.attr
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Attribute)
+                and isinstance(node.value, ast.Name)
+                and node.value.id == room
+            }
+            assert used <= offered
+        else:
+            assert module == f"pipeline.{room}" and name in offered
+
+
+@pytest.mark.parametrize("path", PIPELINE, ids=name_of)
+def test_the_pipeline_knows_nothing_of_what_is_around_it(path: Path) -> None:
+    around = {*AROUND, "tests"}
+    assert not {module.partition(".")[0] for module, _ in imports(path)} & around
+
+
+@pytest.mark.parametrize("room", ["aws", "search"])
+def test_storage_and_search_know_nothing_of_orders(room: str) -> None:
+    for path in (ROOT / "pipeline" / room).glob("*.py"):
+        assert imported_rooms(path) <= {room, "logs"}
+
+
+def test_the_hall_is_not_crowded() -> None:
+    assert len([*(ROOT / "pipeline").glob("*.py")]) <= MOST_FILES_IN_THE_HALL
+
+
+@pytest.mark.parametrize("path", PIPELINE, ids=name_of)
 def test_no_module_shadows_the_standard_library(path: Path) -> None:
     """Bodywork runs the stage files with pipeline/ first on the import path."""
     name = path.parent.name if path.stem == "__init__" else path.stem

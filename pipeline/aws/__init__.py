@@ -3,6 +3,7 @@
 Objects are only ever added; the newest timestamp wins; going back means adding again.
 """
 
+from pipeline.aws.arrays import ARRAYS
 from pipeline.aws.artefacts import (
     S3Object,
     S3TimestampedArtefact,
@@ -13,7 +14,8 @@ from pipeline.aws.artefacts import (
     make_timestamped_filename,
     put_object_to_s3,
 )
-from pipeline.aws.client import S3Failure
+from pipeline.aws.client import S3Failure, s3_client
+from pipeline.aws.contents import DeclaredClass, DeclaredExtension, declare
 from pipeline.aws.datasets import (
     Dataset,
     get_csv_dataset_from_s3,
@@ -23,6 +25,7 @@ from pipeline.aws.datasets import (
     put_parquet_dataset_to_s3,
 )
 from pipeline.aws.models import (
+    Candidate,
     Model,
     add_model_to_s3,
     check_loadable,
@@ -30,17 +33,26 @@ from pipeline.aws.models import (
     get_newest_good_model_from_s3,
     load_model,
     quote,
+    read_models_from_s3,
 )
+from pipeline.aws.pickling import unpickle_model
+from pipeline.aws.signing import KEYS_VARIABLE, SIGNATURE, signing_keys
 
 __all__ = [
+    "Candidate",
     "Dataset",
+    "DeclaredClass",
+    "DeclaredExtension",
+    "KEYS_VARIABLE",
     "Model",
     "S3Failure",
     "S3Object",
     "S3TimestampedArtefact",
+    "SIGNATURE",
     "TooLarge",
     "add_model_to_s3",
     "check_loadable",
+    "declare",
     "find_latest_artefact_on_s3",
     "get_csv_dataset_from_s3",
     "get_latest_csv_dataset_from_s3",
@@ -55,4 +67,10 @@ __all__ = [
     "put_object_to_s3",
     "put_parquet_dataset_to_s3",
     "quote",
+    "read_models_from_s3",
+    "s3_client",
+    "signing_keys",
+    "unpickle_model",
 ]
+
+declare(*ARRAYS)

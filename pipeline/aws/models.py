@@ -1,17 +1,17 @@
 """A trained model, and where it came from."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from importlib.metadata import version
 from json import JSONEncoder
 from os import environ
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.aws.artefacts import (
     S3Object,
-    TooLarge,
+    S3TimestampedArtefact,
     find_latest_artefact_on_s3,
     get_latest_object_from_s3,
     get_object_from_s3,
@@ -19,6 +19,7 @@ from pipeline.aws.artefacts import (
     make_timestamped_filename,
     put_object_to_s3,
 )
+from pipeline.aws.client import S3Failure
 from pipeline.aws.datasets import Dataset
 from pipeline.aws.pickling import (
     MAX_BYTES,
@@ -84,9 +85,17 @@ class Model:
         """The trained estimator.
 
         Raises:
-            UnpicklingError: What the model holds is none of ours.
+            RuntimeError: It was made with another release of scikit-learn.
+            UnpicklingError: It holds what is not declared as part of a model.
         """
         if self._model is None:
+            installed = version("scikit-learn")
+            if self._scikit_learn_version != installed:
+                raise RuntimeError(
+                    f"The estimator of model {self} was made with scikit-learn "
+                    f"{self._scikit_learn_version} and {installed} is installed; "
+                    "install that release to use it, or train a new model."
+                )
             self._model = unpickle_estimator(self._model_pickle)
         return self._model
 
@@ -122,12 +131,6 @@ class Model:
     def __setstate__(self, state: dict[str, Any]) -> None:
         if {name: type(value) for name, value in state.items()} not in STATES:
             raise RuntimeError("its parts are not those of a model")
-        installed = version("scikit-learn")
-        if state["_scikit_learn_version"] != installed:
-            raise RuntimeError(
-                f"it was made with scikit-learn {state['_scikit_learn_version']} and "
-                f"{installed} is installed"
-            )
         for name, value in state.items():
             if isinstance(value, str) and not is_short_line(value):
                 raise RuntimeError(
@@ -222,8 +225,8 @@ def check_loadable(model: Model) -> None:
         assert isinstance(loaded, Model) and loaded.model is not None
     except Exception as error:
         raise RuntimeError(
-            f"Model {model} could not be loaded again: {quote(error)}; keep to what "
-            "pipeline/aws/pickling.py admits."
+            f"Model {model} could not be loaded again: {quote(error)}; declare what it "
+            "is made of with pipeline.aws.declare."
         ) from error
 
 
@@ -268,6 +271,58 @@ def get_latest_pkl_model_from_s3(bucket: str, folder: str = "") -> Model:
     return load_model(get_latest_object_from_s3("pkl", bucket, folder))
 
 
+class Candidate(NamedTuple):
+    """An object in a folder of models, and the model in it if it can be used.
+
+    Attributes:
+        found: What was read; None if nothing could be.
+        refusal: Why the model cannot be used; "" if it can.
+    """
+
+    artefact: S3TimestampedArtefact
+    found: S3Object | None
+    model: Model | None
+    refusal: str
+
+    @property
+    def name(self) -> str:
+        return printable(self.artefact.key.rpartition("/")[2])
+
+    @property
+    def s3_metadata(self) -> dict[str, str]:
+        """What was put with the object: hash, signature, where it came from."""
+        return self.found.metadata if self.found else {}
+
+
+def read_models_from_s3(
+    bucket: str, folder: str, check: Callable[[Model], object]
+) -> Iterator[Candidate]:
+    """Read the models in a folder one by one, the newest first.
+
+    Args:
+        check: Raises RuntimeError for a model that is of no use.
+
+    Raises:
+        RuntimeError: S3 could not be read.
+        ValueError: The signing key is too short.
+    """
+    for artefact in list_artefacts_on_s3("pkl", bucket, folder):
+        found = model = None
+        try:
+            found = get_object_from_s3(artefact)
+            if found is None:
+                refusal = f"{quote(artefact.address)} was replaced while it was read."
+            else:
+                model = load_model(found)
+                check(model)
+                refusal = ""
+        except S3Failure:
+            raise
+        except RuntimeError as error:
+            model, refusal = None, str(error)
+        yield Candidate(artefact, found, model, refusal)
+
+
 def get_newest_good_model_from_s3(
     bucket: str, folder: str, check: Callable[[Model], object]
 ) -> tuple[Model, list[str]]:
@@ -286,26 +341,11 @@ def get_newest_good_model_from_s3(
     """
     find_latest_artefact_on_s3("pkl", bucket, folder)
     refusals: list[str] = []
-    for artefact in list_artefacts_on_s3("pkl", bucket, folder):
-        try:
-            found = get_object_from_s3(artefact)
-        except TooLarge as refusal:
-            log.error(f"Refused: {refusal}")
-            refusals.append(str(refusal))
-            continue
-        if found is None:
-            refusals.append(
-                f"{quote(artefact.address)} was replaced while it was read."
-            )
-            log.error(f"Refused: {refusals[-1]}")
-            continue
-        try:
-            model = load_model(found)
-            check(model)
-            return model, refusals
-        except RuntimeError as refusal:
-            log.error(f"Refused: {refusal}")
-            refusals.append(str(refusal))
+    for candidate in read_models_from_s3(bucket, folder, check):
+        if candidate.model is not None:
+            return candidate.model, refusals
+        log.error(f"Refused: {candidate.refusal}")
+        refusals.append(candidate.refusal)
     raise RuntimeError(
         f"None of the {len(refusals)} models in s3://{bucket}/{folder}/ can be used, "
         f"the newest because: {refusals[0] if refusals else 'it was deleted'}"

@@ -1,27 +1,29 @@
 """Pickles that hold what our models are made of, and nothing else.
 
 A pickle is a program. This unpickler runs the few instructions that plain data need,
-and makes objects of the classes listed here alone; everything else is refused before
+and makes objects of the declared classes alone; everything else is refused before
 anything of it is made. What is made is checked, part by part, as it is given its state.
 """
 
 import io
 import pickle
 from collections.abc import Callable
-from importlib.metadata import version
 from types import FunctionType
 from typing import Any, ClassVar
 
-from pipeline.piecewise_linear import PiecewiseLinear
+from pipeline.aws.contents import (
+    NAMESPACE,
+    Declared,
+    DeclaredClass,
+    DeclaredExtension,
+    declared,
+    find_declared,
+    locate,
+)
 
-# The estimator is a pickle within that of its model, and read when it is needed.
-MODEL = {("pipeline.aws.models", "Model")}
-ESTIMATOR = {
-    ("pipeline.monotone_tree", "MonotoneTreeRegressor"),
-    ("pipeline.piecewise_linear", "PiecewiseLinear"),
-    ("pipeline.tree_arrays", "rebuild_tree"),
-    ("sklearn.tree._classes", "DecisionTreeRegressor"),
-}
+MODEL = DeclaredClass(
+    "model", "pipeline.aws.models:Model", former=("pipeline.aws.models", "Model")
+)
 INSTRUCTIONS = {
     *(pickle.PROTO, pickle.FRAME, pickle.STOP, pickle.MARK, pickle.MEMOIZE),
     *(pickle.BINGET, pickle.LONG_BINGET, pickle.NONE, pickle.NEWTRUE, pickle.NEWFALSE),
@@ -33,47 +35,68 @@ INSTRUCTIONS = {
     *(pickle.STACK_GLOBAL, pickle.NEWOBJ, pickle.REDUCE, pickle.BUILD),
 }
 PLAIN = {"NoneType", "bool", "int", "float", "str"}
-# What an estimator has beside plain parameters.
-PARTS = {
-    "MonotoneTreeRegressor": {
-        "estimator": "DecisionTreeRegressor",
-        "estimator_": "DecisionTreeRegressor",
-        "curves_": "dict",
-    },
-    "DecisionTreeRegressor": {"tree_": "Tree"},
-    "PiecewiseLinear": {"orders_placed": "list", "hours": "list"},
-}
 PROTOCOL = 5
 # Fifty times a week's model, eight times one of 100,000 orders. Each byte can become an
 # empty dictionary, so that 150 MB are made of them at most.
 MAX_BYTES = 2 * 2**20
 
 
-class ModelPickler(pickle.Pickler):
-    """Writes scikit-learn's tree, which is an extension type, as plain bytes."""
+class ModelPickler(pickle._Pickler):
+    """Writes what is declared under its own name, and arrays as plain bytes."""
+
+    # Of the base class, whose types are not told.
+    save: Callable[[object], None]
+    write: Callable[[bytes], None]
+    memoize: Callable[[object], None]
 
     def reducer_override(self, obj: Any) -> Any:
-        if type(obj).__module__ != "sklearn.tree._tree":
-            return NotImplemented
-        from pipeline.tree_arrays import flatten_tree, rebuild_tree
+        for each in declared.values():
+            if isinstance(each, DeclaredExtension):
+                if isinstance(obj, locate(each.location)):
+                    return locate(each.rebuild), locate(each.flatten)(obj)
+        return NotImplemented
 
-        return rebuild_tree, flatten_tree(obj)
+    def save_global(self, obj: Any, name: str | None = None) -> None:
+        persisted = name_of(obj)
+        if persisted is None:
+            pickle._Pickler.save_global(self, obj, name)  # type: ignore[attr-defined]
+            return
+        self.save(NAMESPACE)
+        self.save(persisted)
+        self.write(pickle.STACK_GLOBAL)
+        self.memoize(obj)
+
+    dispatch: ClassVar[dict[type, Callable[..., None]]] = {
+        **pickle._Pickler.dispatch,
+        FunctionType: save_global,
+    }
+
+
+def name_of(obj: object) -> str | None:
+    """The name under which a class, or what rebuilds one, is persisted."""
+    for each in (MODEL, *declared.values()):
+        if obj is locate(getattr(each, "rebuild", each.location)):
+            return each.name
+    return None
 
 
 class ModelUnpickler(pickle._Unpickler):
     """Runs INSTRUCTIONS and makes what is admitted.
 
-    Each object is given its state once, and no class is changed; there is one tree at
-    most; references lead to plain values alone and keys are short, so that nothing
-    takes for ever to make, to hash or to print.
+    Each object is given its state once, and no class is changed; references lead to
+    plain values alone, what is rebuilt from bytes has no more than a pickle may, and
+    keys are short, so that nothing takes for ever to make, to hash or to print.
     """
 
-    def __init__(self, stream: io.BytesIO, admitted: set[tuple[str, str]]) -> None:
+    def __init__(
+        self, stream: io.BytesIO, find: Callable[[str, str], Declared | None]
+    ) -> None:
         super().__init__(stream)
-        self.admitted = admitted
+        self.find = find
+        self.classes: dict[type, DeclaredClass] = {}
         # Made and without state yet, the innermost last.
         self.unfinished: list[object] = []
-        self.has_tree = False
+        self.rebuilt_bytes = 0
 
     # Of the base class, whose types are not told.
     memo: dict[int, Any]
@@ -83,19 +106,24 @@ class ModelUnpickler(pickle._Unpickler):
     read: Callable[[int], bytes]
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self.admitted:
+        found = self.find(module, name)
+        if found is None:
             raise pickle.UnpicklingError(
-                f"it holds {module}.{name}, which no model is made of"
+                f"it holds {module}.{name}, which is not declared as part of a model"
             )
-        return super().find_class(module, name)
+        if isinstance(found, DeclaredExtension):
+            return locate(found.rebuild)
+        made = locate(found.location)
+        self.classes[made] = found
+        return made
 
     def load_binget(self) -> None:
-        self.get(self.read(1)[0])
+        self.push_memoized(self.read(1)[0])
 
     def load_long_binget(self) -> None:
-        self.get(int.from_bytes(self.read(4), "little"))
+        self.push_memoized(int.from_bytes(self.read(4), "little"))
 
-    def get(self, index: int) -> None:
+    def push_memoized(self, index: int) -> None:
         value = self.memo[index]
         if not isinstance(value, (str, bytes, int, float, type, FunctionType)):
             raise pickle.UnpicklingError("it holds the same object in two places")
@@ -104,29 +132,34 @@ class ModelUnpickler(pickle._Unpickler):
     def load_newobj(self) -> None:
         if self.stack[-1] != () or not isinstance(self.stack[-2], type):
             raise pickle.UnpicklingError("it makes an object in another way than ours")
-        run(pickle.NEWOBJ, self)
+        run_instruction(pickle.NEWOBJ, self)
         self.unfinished.append(self.stack[-1])
 
     def load_reduce(self) -> None:
         if not isinstance(self.stack[-2], FunctionType):
             raise pickle.UnpicklingError("it makes an object in another way than ours")
-        if self.has_tree:
-            raise pickle.UnpicklingError("it holds more than one tree")
-        self.has_tree = True
-        run(pickle.REDUCE, self)
+        if type(self.stack[-1]) is not tuple:
+            raise pickle.UnpicklingError("it makes an object in another way than ours")
+        # Many could be made of the same bytes.
+        self.rebuilt_bytes += sum(
+            len(each) if isinstance(each, bytes) else 1 for each in self.stack[-1]
+        )
+        if self.rebuilt_bytes > MAX_BYTES:
+            raise pickle.UnpicklingError("it makes more of its bytes than it has")
+        run_instruction(pickle.REDUCE, self)
 
     def load_build(self) -> None:
         state, made = self.stack[-1], self.stack[-2]
         innermost = self.unfinished.pop() if self.unfinished else None
         if type(state) is not dict or made is not innermost:
             raise pickle.UnpicklingError("it builds an object in another way than ours")
-        check_state(type(made).__name__, state)
-        run(pickle.BUILD, self)
+        check_state(self.classes[type(made)], state)
+        run_instruction(pickle.BUILD, self)
 
     def load_stop(self) -> None:
         if self.unfinished:
             raise pickle.UnpicklingError("it holds an object without its state")
-        run(pickle.STOP, self)
+        run_instruction(pickle.STOP, self)
 
     def load_setitem(self) -> None:
         value, key = self.stack.pop(), self.stack.pop()
@@ -142,8 +175,8 @@ class ModelUnpickler(pickle._Unpickler):
         target.update(zip(items[::2], items[1::2], strict=True))
 
     dispatch: ClassVar[dict[int, Callable[..., None]]] = {
-        code: run
-        for code, run in pickle._Unpickler.dispatch.items()
+        code: instruction
+        for code, instruction in pickle._Unpickler.dispatch.items()
         if bytes([code]) in INSTRUCTIONS
     } | {
         pickle.BINGET[0]: load_binget,
@@ -157,42 +190,29 @@ class ModelUnpickler(pickle._Unpickler):
     }
 
 
-def run(instruction: bytes, unpickler: ModelUnpickler) -> None:
+def run_instruction(instruction: bytes, unpickler: ModelUnpickler) -> None:
     """Do what Python's own unpickler does for an instruction."""
     do: Callable[..., None] = pickle._Unpickler.dispatch[instruction[0]]
     do(unpickler)
 
 
-def check_state(kind: str, state: dict[Any, Any]) -> None:
+def check_state(declared_class: DeclaredClass, state: dict[Any, Any]) -> None:
     """Check what an object is to be given; only a Model does so itself.
 
     Raises:
-        UnpicklingError: It is not what fitting gives.
-        TypeError, ValueError: Nor are they the knots of a curve.
+        UnpicklingError: It has attributes of other types than declared.
+        Exception: Whatever the declared check raises for others than fitting makes.
     """
-    if kind == "Model":
+    if declared_class is MODEL:
         return
     for name, value in state.items():
-        found, expected = type(value).__name__, PARTS[kind].get(name)
+        found, expected = type(value).__name__, declared_class.attributes.get(name)
         if found != expected and (expected is not None or found not in PLAIN):
-            raise pickle.UnpicklingError(f"its {kind} has a {found} for its {name}")
-    match kind:
-        case "PiecewiseLinear":
-            PiecewiseLinear(**state)
-        case "MonotoneTreeRegressor":
-            curves = state.get("curves_", {}).values()
-            if not all(isinstance(curve, PiecewiseLinear) for curve in curves):
-                raise pickle.UnpicklingError("it holds a curve that is none")
-        case "DecisionTreeRegressor":
-            # Scikit-learn would warn in the words of the pickle.
-            if state.get("_sklearn_version") != version("scikit-learn"):
-                raise pickle.UnpicklingError("its tree is of another scikit-learn")
-            # It would read beyond rows that have fewer features.
-            tree = state.get("tree_")
-            if tree and tree.n_features != state.get("n_features_in_"):
-                raise pickle.UnpicklingError(
-                    "its tree has another number of features than it says"
-                )
+            raise pickle.UnpicklingError(
+                f"its {declared_class.name} has a {found} for its {name}"
+            )
+    if declared_class.check is not None:
+        locate(declared_class.check)(state)
 
 
 def pickle_model(model: object) -> bytes:
@@ -212,20 +232,26 @@ def unpickle_model(content: bytes) -> object:
     Raises:
         UnpicklingError: It is no pickle, or one that our models do not need.
     """
-    return unpickle(content, MODEL)
+    return unpickle(content, find_model)
 
 
 def unpickle_estimator(content: bytes) -> object:
-    """Unpickle an estimator, and nothing else.
+    """Unpickle an estimator that is made of what is declared, and nothing else.
 
     Raises:
-        UnpicklingError: It is no pickle, or one that our estimators do not need.
+        UnpicklingError: It is no pickle, or one that no declared estimator needs.
     """
-    return unpickle(content, ESTIMATOR)
+    return unpickle(content, find_declared)
 
 
-def unpickle(content: bytes, admitted: set[tuple[str, str]]) -> object:
-    """Unpickle what is made of plain values and of what is admitted.
+def find_model(module: str, name: str) -> DeclaredClass | None:
+    return MODEL if (module, name) in {(NAMESPACE, MODEL.name), MODEL.former} else None
+
+
+def unpickle(
+    content: bytes, find: Callable[[str, str], Declared | None]
+) -> object:
+    """Unpickle what is made of plain values and of what is found.
 
     Raises:
         UnpicklingError: It is no pickle, or of something else.
@@ -236,7 +262,7 @@ def unpickle(content: bytes, admitted: set[tuple[str, str]]) -> object:
         )
     stream = io.BytesIO(content)
     try:
-        loaded = ModelUnpickler(stream, admitted).load()
+        loaded = ModelUnpickler(stream, find).load()
     except pickle.UnpicklingError:
         raise
     except KeyError as error:

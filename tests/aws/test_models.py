@@ -153,12 +153,16 @@ def test_a_model_that_is_replaced_while_it_is_read_is_told(
     assert "/models/n_" in refusal and "was replaced while it was read" in refusal
 
 
-def test_a_model_of_another_scikit_learn_is_refused_before_it_is_unpickled(
+def test_an_estimator_of_another_scikit_learn_is_refused_before_it_is_unpickled(
     bucket: str,
 ) -> None:
-    model = Model("m", TREE, DATASET)
+    model = Model("m", TREE, DATASET, {"r_squared": 0.9})
     model._scikit_learn_version = "0.24.1"
     model._model_pickle = b"of another format"
+    model._model_hash = sha256(model._model_pickle).hexdigest()
     model.put_model_to_s3(bucket)
-    with pytest.raises(RuntimeError, match="it was made with scikit-learn 0.24.1 and"):
-        aws.get_latest_pkl_model_from_s3(bucket)
+    loaded = aws.get_latest_pkl_model_from_s3(bucket)
+    assert loaded == model
+    assert loaded.metadata == {"r_squared": 0.9}
+    with pytest.raises(RuntimeError, match="was made with scikit-learn 0.24.1 and"):
+        loaded.model

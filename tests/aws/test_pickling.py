@@ -24,9 +24,9 @@ from pipeline.aws.pickling import (
     unpickle_estimator,
     unpickle_model,
 )
-from pipeline.monotone_tree import MonotoneTreeRegressor
+from pipeline.estimator.monotone_tree import MonotoneTreeRegressor
 from pipeline.train_model import prepare_data, preprocess
-from pipeline.tree_arrays import flatten_tree, rebuild_tree
+from pipeline.estimator.tree_arrays import flatten_tree, rebuild_tree
 from sandbox.orders import make_week
 
 DATA = prepare_data(make_week(rows=300, seed=1))
@@ -214,7 +214,7 @@ def spoil(field: str, value: float, node: int = 0) -> Callable[[Any, Any], None]
 def test_a_tree_that_points_outside_itself_is_refused(
     change: Callable[[Any, Any], None],
 ) -> None:
-    n_features, depth, node_bytes, value_bytes = flatten_tree(TREE.tree_)
+    n_features, depth, node_bytes, value_bytes, _ = flatten_tree(TREE.tree_)
     nodes = np.frombuffer(node_bytes, NODE_DTYPE).copy()
     values = np.frombuffer(value_bytes).copy()
     assert rebuild_tree(n_features, depth, nodes.tobytes(), values.tobytes())
@@ -231,8 +231,12 @@ def test_a_tree_that_points_outside_itself_is_refused(
         (2, 0, b"", b""),
         (2, 6, flatten_tree(TREE.tree_)[2][:-1], flatten_tree(TREE.tree_)[3]),
         (2, 6, flatten_tree(TREE.tree_)[2], flatten_tree(TREE.tree_)[3][:-8]),
+        (*flatten_tree(TREE.tree_)[:4], 2),
+        (*flatten_tree(TREE.tree_)[:4], -1),
+        (*flatten_tree(TREE.tree_)[:4], 0),
     ],
-    ids=["depth", "features", "empty", "torn nodes", "too few values"],
+    ids=["depth", "features", "empty", "torn nodes", "too few values"]
+    + ["too many classes", "negative classes", "no classes"],
 )
 def test_a_tree_whose_numbers_do_not_fit_is_refused(arguments: Any) -> None:
     with pytest.raises(ValueError):

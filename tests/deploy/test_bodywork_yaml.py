@@ -18,9 +18,10 @@ import pytest
 import yaml
 from moto import mock_aws
 
-from pipeline import aws, serve_model, train_model
+from pipeline import aws, train_model
 from pipeline.aws.client import s3_client
 from pipeline.orders import DATASETS_FOLDER, MODELS_FOLDER
+from pipeline.service import DEFAULT_PORT
 from sandbox.orders import deliver_week, make_week
 from sandbox.s3_server import make_bucket
 
@@ -75,7 +76,7 @@ def test_each_stage_is_a_module_of_the_pipeline() -> None:
 
 def test_the_service_listens_where_bodywork_looks() -> None:
     service = STAGES["serve_model"]["service"]
-    assert str(service["port"]) == serve_model.DEFAULT_PORT
+    assert str(service["port"]) == DEFAULT_PORT
     assert service["replicas"] == 2
     assert service["ingress"] is False
 

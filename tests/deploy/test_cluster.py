@@ -16,7 +16,10 @@ from sklearn.dummy import DummyRegressor
 
 from deploy.image import DOCKERFILE, image_name
 from pipeline import aws
-from pipeline.graceful_shutdown import MAX_ACCEPTING_SECONDS, MAX_ANSWERING_SECONDS
+from pipeline.service.graceful_shutdown import (
+    MAX_ACCEPTING_SECONDS,
+    MAX_ANSWERING_SECONDS,
+)
 from pipeline.serve_model import create_app
 from tests.deploy.test_bodywork_yaml import CONFIGURATION, ROOT, STAGES
 from tests.stages.services import DATASET, ENDPOINT

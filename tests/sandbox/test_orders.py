@@ -11,7 +11,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from pipeline import aws
-from pipeline.deliveries import check_delivery
+from pipeline.gates.delivery import check_delivery
 from pipeline.orders import HOURS_TO_DISPATCH, ORDERS_PLACED, PRODUCT_CODE
 from sandbox.orders import make_week
 

@@ -19,7 +19,7 @@ import httpx2 as httpx
 import pytest
 
 from pipeline.aws.client import s3_client
-from pipeline.request_limits import (
+from pipeline.service.request_limits import (
     MAX_BODY_BYTES,
     MAX_HEAD_BYTES,
     MAX_WAITING_REQUESTS,
@@ -27,7 +27,7 @@ from pipeline.request_limits import (
     RESERVED_FILES,
     RETRY_AFTER_SECONDS,
 )
-from pipeline.serve_model import FAILURE
+from pipeline.service.application import FAILURE
 from sandbox.s3_server import make_bucket, run_s3_server
 from tests.stages.services import (
     ENDPOINT,
@@ -291,13 +291,14 @@ from math import inf
 from sklearn.tree import DecisionTreeRegressor
 from pipeline import aws
 from pipeline.logs import configure_logger
-from pipeline.serve_model import create_app, open_port, serve
+from pipeline.serve_model import create_app
+from pipeline.service import serve
 from tests.stages.services import DATASET
 configure_logger()
 tree = DecisionTreeRegressor().fit([[0.0, 0.0], [1.0, 0.0]], [1.0, 2.0])
 # Of up to 0.5 orders: an estimate that no answer can hold.
 tree.tree_.value[1] = inf
-serve(create_app(aws.Model("broken", tree, DATASET)), open_port("127.0.0.1", "0"))
+serve(create_app(aws.Model("broken", tree, DATASET)))
 """
 
 
@@ -459,8 +460,9 @@ def test_refusals_are_counted_in_the_log(bucket: str) -> None:
 
 SERVE_AND_LOG_AT_ONCE = """
 import sys
-from pipeline import refusal_log, serve_model
+from pipeline import serve_model
 from pipeline.logs import configure_logger
+from pipeline.service import refusal_log
 
 refusal_log.SECONDS = 0
 configure_logger()

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from types_boto3_s3 import S3Client
 
 from pipeline import aws
-from pipeline.piecewise_linear import PiecewiseLinear
+from pipeline.estimator.piecewise_linear import PiecewiseLinear
 from pipeline.train_model import (
     HYPERPARAM_GRID,
     FeatureAndLabels,

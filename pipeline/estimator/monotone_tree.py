@@ -9,8 +9,8 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.tree import DecisionTreeRegressor
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from pipeline.estimator.piecewise_linear import PiecewiseLinear
 from pipeline.orders import FEATURES, ORDERS_PLACED, PRODUCT_CODE
-from pipeline.piecewise_linear import PiecewiseLinear
 
 ORDERS_FEATURE = FEATURES.index(ORDERS_PLACED)
 PRODUCT_FEATURE = FEATURES.index(PRODUCT_CODE)

@@ -12,7 +12,7 @@ from sklearn.model_selection import GridSearchCV, KFold, LeaveOneOut, ShuffleSpl
 from sklearn.tree import DecisionTreeRegressor
 from sklearn.utils.estimator_checks import check_estimator
 
-from pipeline.tree_search import DecisionTreeSearchCV
+from pipeline.search import DecisionTreeSearchCV
 
 Floats = NDArray[np.float64]
 Data = tuple[Floats, Floats]

@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pipeline.monotone_tree import MonotoneTreeRegressor
+from pipeline.estimator import (
+    ORDERS_FEATURE,
+    MonotoneTreeRegressor,
+    read_step_function,
+)
 from pipeline.orders import PRODUCT_CODE_MAP
-from pipeline.step_functions import ORDERS_FEATURE, read_step_function
 
 QUIET_DAY_ORDERS = 100
 BUSY_DAY_ORDERS = 150

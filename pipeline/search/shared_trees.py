@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import r2_score
 from sklearn.tree import DecisionTreeRegressor
 
-from pipeline.tree_ties import (
+from pipeline.search.tree_ties import (
     EPSILON,
     Cells,
     expand,

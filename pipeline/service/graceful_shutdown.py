@@ -10,7 +10,7 @@ from typing import cast
 
 import uvicorn
 
-from pipeline.request_limits import LimitedProtocol
+from pipeline.service.request_limits import LimitedProtocol
 
 # Kubernetes sends SIGTERM while its nodes may still send new connections here, and
 # SIGKILL when the pod's grace is over: 30 seconds, where nothing else is set.

@@ -1,6 +1,6 @@
 """What the platform team sends and gets: the estimate request and its answer."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -64,28 +64,3 @@ class Estimate(BaseModel):
             "key:value pairs separated by |. Quote it when you report an estimate."
         ),
     ]
-
-
-class Refusal(BaseModel):
-    """That a request was not answered, and why."""
-
-    detail: Annotated[str, Field(description="What is wrong, for a person to read.")]
-
-
-class Readiness(BaseModel):
-    """That the service is ready, and with which model."""
-
-    model_config = ConfigDict(protected_namespaces=())
-
-    status: Literal["ready"] = "ready"
-    model_version: Annotated[str, Field(description="Which model is in service.")]
-    refused: Annotated[
-        list[str],
-        Field(description="Newer models that were not taken, and why; normally empty."),
-    ]
-
-
-class Liveness(BaseModel):
-    """That the process is alive."""
-
-    status: Literal["alive"] = "alive"

@@ -14,10 +14,10 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import mean_absolute_error
 from sklearn.tree import DecisionTreeRegressor
 
-from pipeline.model_checks import count_falls
-from pipeline.monotone_tree import MonotoneTreeRegressor, interpolate
+from pipeline.gates.model_logic import count_falls
+from pipeline.estimator.monotone_tree import MonotoneTreeRegressor, interpolate
 from pipeline.orders import PRODUCT_CODE_MAP
-from pipeline.piecewise_linear import PiecewiseLinear
+from pipeline.estimator.piecewise_linear import PiecewiseLinear
 from pipeline.train_model import prepare_data, preprocess, train_model
 from sandbox.orders import HOURS_PER_ORDER, make_week
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pandas import DataFrame, Series
 
-from pipeline.deliveries import check_delivery
+from pipeline.gates.delivery import check_delivery
 from sandbox.orders import make_week
 
 SOURCE = "s3://b/datasets/week_2021-07-03.csv"

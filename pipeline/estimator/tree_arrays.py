@@ -8,11 +8,12 @@ from sklearn.tree._tree import NODE_DTYPE, Tree
 LEAF = -1
 
 
-def flatten_tree(tree: Any) -> tuple[int, int, bytes, bytes]:
+def flatten_tree(tree: Any) -> tuple[int, int, bytes, bytes, int]:
     """Take a `sklearn.tree._tree.Tree` of one output apart.
 
     Returns:
-        Number of features, depth, nodes and values.
+        Number of features, depth, nodes, values, and number of classes: 1 for a
+        regression tree.
     """
     state = tree.__getstate__()
     return (
@@ -20,10 +21,13 @@ def flatten_tree(tree: Any) -> tuple[int, int, bytes, bytes]:
         int(state["max_depth"]),
         state["nodes"].tobytes(),
         state["values"].tobytes(),
+        int(tree.max_n_classes),
     )
 
 
-def rebuild_tree(n_features: int, max_depth: int, nodes: bytes, values: bytes) -> Any:
+def rebuild_tree(
+    n_features: int, max_depth: int, nodes: bytes, values: bytes, n_classes: int = 1
+) -> Any:
     """Put a tree together again, having checked its arrays.
 
     Scikit-learn walks a tree without looking where it steps: one whose arrays point
@@ -34,7 +38,8 @@ def rebuild_tree(n_features: int, max_depth: int, nodes: bytes, values: bytes) -
     """
     node_array = np.frombuffer(nodes, NODE_DTYPE).copy()
     count = len(node_array)
-    value_array = np.frombuffer(values, np.float64).reshape(count, 1, 1).copy()
+    value_array = np.frombuffer(values, np.float64).reshape(count, 1, n_classes)
+    value_array = value_array.copy()
     left, right = node_array["left_child"], node_array["right_child"]
     index = np.arange(count)
     inner = left != LEAF
@@ -42,7 +47,8 @@ def rebuild_tree(n_features: int, max_depth: int, nodes: bytes, values: bytes) -
     grown_from_root = count > 0 and np.array_equal(np.sort(children), index[1:])
     feature = node_array["feature"][inner]
     if not (
-        grown_from_root
+        n_classes == value_array.shape[2]
+        and grown_from_root
         and np.all(right[~inner] == LEAF)
         and np.all(left[inner] > index[inner])
         and np.all(right[inner] > index[inner])
@@ -52,7 +58,7 @@ def rebuild_tree(n_features: int, max_depth: int, nodes: bytes, values: bytes) -
         and max_depth == measure_depth(left, right)
     ):
         raise ValueError("the arrays of its tree point outside themselves")
-    tree = Tree(n_features, np.ones(1, dtype=np.intp), 1)
+    tree = Tree(n_features, np.array([n_classes], dtype=np.intp), 1)
     tree.__setstate__(
         {
             "max_depth": max_depth,

@@ -22,7 +22,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from pipeline.refusal_log import RefusalLog
+from pipeline.service.refusal_log import RefusalLog
 
 MAX_HEAD_BYTES = 8 * 1024
 MAX_BODY_BYTES = 8 * 1024

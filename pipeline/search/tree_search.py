@@ -27,7 +27,7 @@ from sklearn.model_selection import ParameterGrid, check_cv
 from sklearn.tree import DecisionTreeRegressor
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from pipeline.shared_trees import Fold, Group, SharedTree, find_ties
+from pipeline.search.shared_trees import Fold, Group, SharedTree, find_ties
 
 __all__ = ["DecisionTreeSearchCV"]
 

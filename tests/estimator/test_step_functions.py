@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 from sklearn.tree import DecisionTreeRegressor
 
 from pipeline.orders import MAX_ORDERS_PLACED, PRODUCT_CODE_MAP
-from pipeline.step_functions import largest_float_not_above, read_step_function
+from pipeline.estimator.step_functions import (
+    largest_float_not_above,
+    read_step_function,
+)
 
 PRODUCTS = list(PRODUCT_CODE_MAP.values())
 BEYOND = np.float32(math.inf)

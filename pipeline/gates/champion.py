@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 from pandas import DataFrame
 
 from pipeline import aws
-from pipeline.deliveries import check_delivery
-from pipeline.drift import measure_drift
-from pipeline.model_comparison import compare_errors
+from pipeline.gates.comparison import compare_errors
+from pipeline.gates.delivery import check_delivery
+from pipeline.gates.drift import measure_drift
 from pipeline.orders import MODELS_FOLDER
 
 # A delivery comes each Friday; a day more for one that is late.

@@ -8,15 +8,15 @@ from numpy.typing import NDArray
 
 from sklearn.tree import DecisionTreeRegressor
 
-from pipeline.model_checks import (
+from pipeline.gates.model_logic import (
     NEGATIVE,
     NOT_INCREASING,
     OUTLIER,
     count_falls,
     find_model_faults,
 )
-from pipeline.monotone_tree import MonotoneTreeRegressor
-from pipeline.piecewise_linear import PiecewiseLinear
+from pipeline.estimator.monotone_tree import MonotoneTreeRegressor
+from pipeline.estimator.piecewise_linear import PiecewiseLinear
 
 FEATURES = np.array([[orders, product] for orders in (0, 200) for product in range(5)])
 HOURS = np.linspace(1, 20, len(FEATURES))

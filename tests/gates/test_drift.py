@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.drift import measure_drift
+from pipeline.gates.drift import measure_drift
 from sandbox.orders import make_week
 
 REFERENCE = make_week(rows=1000, seed=1)

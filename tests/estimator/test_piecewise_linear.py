@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from pipeline.piecewise_linear import PiecewiseLinear
+from pipeline.estimator.piecewise_linear import PiecewiseLinear
 
 CURVE = PiecewiseLinear([10.0, 20.0, 40.0], [1.0, 2.0, 2.5])
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.model_comparison import (
+from pipeline.gates.comparison import (
     CONFIDENCE_LEVEL,
     TOLERATED_LOSS_HOURS,
     compare_errors,

@@ -1,0 +1,117 @@
+"""The application around an endpoint: what every service of a model answers alike."""
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from pipeline.service.answers import Refusal, Liveness, Readiness
+from pipeline.service.documentation import add_documentation
+from pipeline.service.json_route import NOT_JSON, JsonRoute
+from pipeline.service.request_limits import REFUSALS
+
+FAILURE = "The service failed to answer; its log says why."
+
+
+def create_service(
+    title: str,
+    version: str,
+    description: str,
+    model_version: str,
+    refused: Sequence[str],
+) -> FastAPI:
+    """Build an application that answers /livez, /readyz and /docs, and refuses in JSON.
+
+    Args:
+        title, version, description: For the documentation; the last in Markdown.
+        model_version: Which model is in service; told by /readyz.
+        refused: Why newer models were not taken; told by /readyz.
+    """
+    app = FastAPI(
+        docs_url=None,
+        redoc_url=None,
+        # Such redirects would lead to whatever host a request names.
+        redirect_slashes=False,
+        title=title,
+        version=version,
+        description=description,
+        responses=describe_refusals({**REFUSALS, 500: FAILURE}),
+    )
+
+    @app.exception_handler(RequestValidationError)
+    async def refuse(request: Request, error: RequestValidationError) -> JSONResponse:
+        """Name the fields at fault, without repeating what may not be valid JSON."""
+        detail = [
+            {"loc": list(map(ascii_only, fault["loc"])), "msg": fault["msg"]}
+            | {"type": fault["type"]}
+            for fault in error.errors()
+        ]
+        return JSONResponse({"detail": detail}, status_code=422)
+
+    @app.exception_handler(Exception)
+    async def fail(request: Request, error: Exception) -> JSONResponse:
+        """Say nothing of the inside; uvicorn logs the error and closes."""
+        headers = {"connection": "close"}
+        return JSONResponse({"detail": FAILURE}, status_code=500, headers=headers)
+
+    @app.get("/livez", summary="Is the process alive?", tags=["operation"])
+    async def livez() -> Liveness:
+        """Answers as long as the process does."""
+        return Liveness()
+
+    @app.get("/readyz", summary="Can it answer estimates?", tags=["operation"])
+    async def readyz() -> Readiness:
+        """Answers from the moment that a model is loaded, and names it."""
+        return Readiness(model_version=model_version, refused=list(refused))
+
+    add_documentation(app)
+    return app
+
+
+def add_endpoint(
+    app: FastAPI,
+    path: str,
+    answer: Callable[..., Coroutine[Any, Any, Any]],
+    response_model: type[BaseModel],
+    summary: str,
+    tag: str,
+) -> None:
+    """Let an application answer POST requests in JSON.
+
+    Args:
+        answer: Takes the request as a pydantic model; its docstring is documentation.
+        response_model: What it answers with, in JSON.
+    """
+    app.router.add_api_route(
+        path,
+        answer,
+        methods=["POST"],
+        response_model=response_model,
+        summary=summary,
+        tags=[tag],
+        responses=describe_refusals({415: NOT_JSON}),
+        route_class_override=JsonRoute,
+    )
+    # Routes are tried one after the other, and this one is what is asked for.
+    app.router.routes.insert(0, app.router.routes.pop())
+
+
+def describe_refusals(refusals: dict[int, str]) -> dict[int | str, dict[str, Any]]:
+    """Document answers other than what is asked for, by status."""
+    described: dict[int | str, dict[str, Any]] = {
+        status: {"model": Refusal, "description": detail}
+        for status, detail in refusals.items()
+    }
+    if 503 in described:
+        described[503]["headers"] = {
+            "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}
+        }
+    return described
+
+
+def ascii_only(location: str | int) -> str | int:
+    """Make a field name that a client invented safe to repeat in JSON."""
+    return ascii(location)[1:-1] if isinstance(location, str) else location
