@@ -1,0 +1,144 @@
+"""Models that earlier code published serve, are compared, listed and put back."""
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from numpy.typing import ArrayLike, NDArray
+from types_boto3_s3 import S3Client
+
+from pipeline import aws
+from pipeline.champion import challenge_champion, get_champion
+from pipeline.estimators import read_estimators
+from pipeline.models import main
+from pipeline.orders import PRODUCT_CODE_MAP
+
+FOLDER = Path(__file__).parents[1] / "published_models"
+DESCRIBED = json.loads((FOLDER / "models.json").read_text())
+ORDERS_PLACED: list[float] = DESCRIBED["orders_placed"]
+
+
+class Published(NamedTuple):
+    """A model as it was found on S3; the README beside it explains each part."""
+
+    file: str
+    description: str
+    commit: str
+    scikit_learn: str
+    key: str
+    metadata: dict[str, str]
+    signing_key: str | None
+    model_version: str
+    estimates: dict[str, list[float]]
+
+    def __str__(self) -> str:
+        put_back = " put back" if "rolled-back-from" in self.metadata else ""
+        return self.file.removesuffix(".pkl") + put_back
+
+
+MODELS = [Published(**described) for described in DESCRIBED["models"]]
+
+
+@pytest.fixture(params=MODELS, ids=str)
+def published(
+    request: pytest.FixtureRequest,
+    s3: S3Client,
+    bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Published:
+    """A model alone in a bucket, with the key that it was signed with."""
+    found: Published = request.param
+    monkeypatch.setenv("MODEL_SIGNING_KEY", found.signing_key or "")
+    s3.put_object(
+        Bucket=bucket,
+        Key=found.key,
+        Body=(FOLDER / found.file).read_bytes(),
+        Metadata=found.metadata,
+    )
+    return found
+
+
+def assert_serves(published: Published, bucket: str) -> None:
+    """Assert that a service would take it and answer as its own did, to the bit."""
+    model, refusals = aws.get_newest_good_model_from_s3(
+        bucket, "models", check=read_estimators
+    )
+    assert refusals == []
+    assert str(model) == published.model_version
+    assert published.estimates == {
+        code: [estimate(orders) for orders in ORDERS_PLACED]
+        for code, estimate in read_estimators(model).items()
+    }
+
+
+def test_all_that_is_kept_is_read() -> None:
+    assert {path.name for path in FOLDER.glob("*.pkl")} == {
+        model.file for model in MODELS
+    }
+
+
+def test_it_serves(published: Published, bucket: str) -> None:
+    assert_serves(published, bucket)
+    newest = aws.get_latest_pkl_model_from_s3(bucket, "models")
+    assert str(newest) == published.model_version
+
+
+def test_it_is_compared_as_champion(published: Published, bucket: str) -> None:
+    hours = np.array([published.estimates[code] for code in PRODUCT_CODE_MAP]).ravel()
+
+    class Equal:
+        def predict(self, X: ArrayLike) -> NDArray[np.float64]:
+            return hours
+
+    champion = get_champion(bucket)
+    orders = [
+        [placed, product]
+        for product in PRODUCT_CODE_MAP.values()
+        for placed in ORDERS_PLACED
+    ]
+    observed = np.zeros(len(orders))
+    comparison = challenge_champion(champion, Equal(), np.array(orders), observed)
+    assert comparison == {
+        "model": published.model_version,
+        **{"loss": 0, "lower": 0, "upper": 0, "rows": len(orders)},
+    }
+
+
+def test_its_estimator_is_what_answered(published: Published, bucket: str) -> None:
+    if published.scikit_learn != version("scikit-learn"):
+        pytest.skip("an estimator is read by the release that made it alone")
+    estimator = aws.get_latest_pkl_model_from_s3(bucket, "models").model
+    for code, product in PRODUCT_CODE_MAP.items():
+        orders = [[placed, product] for placed in ORDERS_PLACED]
+        assert estimator.predict(orders).tolist() == published.estimates[code]
+
+
+def test_it_is_listed_and_verified(
+    published: Published, bucket: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([bucket, "list", "--json"]) == 0
+    (listed,) = json.loads(capsys.readouterr().out)
+    assert listed["serving"]
+    assert listed["model_version"] == published.model_version
+    assert listed["rolled_back_from"] == published.metadata.get("rolled-back-from", "")
+    assert main([bucket, "verify"]) == 0
+    name = published.key.removeprefix("models/")
+    assert capsys.readouterr().out == f"{name}: verified\n"
+
+
+def test_it_is_put_back(
+    published: Published,
+    s3: S3Client,
+    bucket: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    s3.put_object(Bucket=bucket, Key="models/m_2999-01-01.pkl", Body=b"torn")
+    assert main([bucket, "rollback", published.key, "--json"]) == 0
+    added = json.loads(capsys.readouterr().out)["added"]
+    put = s3.head_object(Bucket=bucket, Key=added.removeprefix(f"s3://{bucket}/"))
+    assert put["Metadata"]["rolled-back-from"] == published.key
+    assert ("hmac-sha256" in put["Metadata"]) == (published.signing_key is not None)
+    assert_serves(published, bucket)
