@@ -12,20 +12,22 @@ def read_curves(model: aws.Model) -> dict[ProductCode, Callable[[float], float]]
     """Make, for each product code, the function from orders placed to hours.
 
     The curves that training puts into the metadata answer exactly as the estimator's
-    `predict` does, in microseconds and without scikit-learn, of whichever release. The
-    tree of a model that was published before there were curves is read once.
+    `predict` does, in microseconds and without scikit-learn, of whichever release. Of a
+    model that was published without them, the estimator is read, once.
 
     Raises:
         RuntimeError: It does not estimate every product.
     """
     curves = (model.metadata or {}).get(CURVES)
     try:
-        if curves is None:
-            return {
-                code: read_step_function(model.model, product)
-                for code, product in PRODUCT_CODE_MAP.items()
-            }
-        return {code: PiecewiseLinear(**curves[code]) for code in PRODUCT_CODE_MAP}
+        if curves is not None:
+            return {code: PiecewiseLinear(**curves[code]) for code in PRODUCT_CODE_MAP}
+        return {
+            code: model.model.curves_[product]
+            if hasattr(model.model, "curves_")
+            else read_step_function(model.model, product)
+            for code, product in PRODUCT_CODE_MAP.items()
+        }
     except Exception as error:
         raise RuntimeError(
             f"Model {aws.quote(model)} cannot estimate every product "

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from types_boto3_s3 import S3Client
 
 from pipeline import aws
-from pipeline.champion import challenge_champion, get_champion
-from pipeline.estimators import read_estimators
+from pipeline.estimator import read_curves
+from pipeline.gates import challenge_champion, get_champion
 from pipeline.models import main
 from pipeline.orders import PRODUCT_CODE_MAP
 
@@ -64,13 +64,13 @@ def published(
 def assert_serves(published: Published, bucket: str) -> None:
     """Assert that a service would take it and answer as its own did, to the bit."""
     model, refusals = aws.get_newest_good_model_from_s3(
-        bucket, "models", check=read_estimators
+        bucket, "models", check=read_curves
     )
     assert refusals == []
     assert str(model) == published.model_version
     assert published.estimates == {
         code: [estimate(orders) for orders in ORDERS_PLACED]
-        for code, estimate in read_estimators(model).items()
+        for code, estimate in read_curves(model).items()
     }
 
 
