@@ -46,6 +46,24 @@ def configure_logger() -> logging.Logger:
 
 
 @contextmanager
+def collecting_warnings() -> Iterator[list[str]]:
+    """Collect what is logged as a WARNING or worse, for the time of a with block."""
+    collected: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: LogRecord) -> None:
+            collected.append(record.getMessage())
+
+    collector = Collector(logging.WARNING)
+    logger = logging.getLogger("pipeline")
+    logger.addHandler(collector)
+    try:
+        yield collected
+    finally:
+        logger.removeHandler(collector)
+
+
+@contextmanager
 def ending_with_errors(activity: str) -> Iterator[None]:
     """Run a stage: what it raises is the last line of its log, and its exit code is 1.
 

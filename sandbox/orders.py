@@ -18,10 +18,11 @@ from pipeline.orders import (
     HOURS_TO_DISPATCH,
     ORDERS_PLACED,
     PRODUCT_CODE,
-    PRODUCT_CODE_MAP,
 )
 
 FILENAME_PREFIX = "time_to_dispatch"
+
+PRODUCT_CODE_MAP = {f"SKU00{number + 1}": number for number in range(5)}
 
 # Measured on a real week.
 ORDERS_PLACED_SCALE = 92.0

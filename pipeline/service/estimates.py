@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.orders import MAX_ORDERS_PLACED, ProductCode
+from pipeline.orders import MAX_ORDERS_PLACED
 
 
 class EstimateRequest(BaseModel):
@@ -18,7 +18,7 @@ class EstimateRequest(BaseModel):
     )
 
     product_code: Annotated[
-        ProductCode, Field(description="Code of the product to be ordered.")
+        str, Field(description="Code of the product to be ordered.")
     ]
     orders_placed: Annotated[
         float,
