@@ -1,6 +1,5 @@
 """The generated weeks, and the command that delivers one."""
 
-import os
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from pipeline import aws
 from pipeline.gates.delivery import check_delivery
 from pipeline.orders import HOURS_TO_DISPATCH, ORDERS_PLACED, PRODUCT_CODE
 from sandbox.orders import make_week
+from tests.programs import run_here
 
 pytestmark = pytest.mark.once
 
@@ -21,13 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def run_command(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "sandbox.orders", *arguments],
-        cwd=ROOT,
-        env={**os.environ, **settings},
-        capture_output=True,
-        text=True,
-    )
+    return run_here("sandbox.orders", *arguments, **settings)
 
 
 def test_weeks_look_like_the_real_one() -> None:
@@ -63,10 +57,16 @@ def test_weeks_are_valid_deliveries(seed: int) -> None:
     assert len(check_delivery(week, "s3://bucket/week.csv")) == 300
 
 
+@pytest.mark.process
 def test_the_command_delivers_what_it_was_told_to(bucket: str) -> None:
-    process = run_command(
-        *("--rows", "30", "--seed", "7", "--at", "2021-07-03T01:00:00+02:00"),
-        *("--to", f"s3://{bucket}/datasets/"),
+    process = subprocess.run(
+        [
+            *(sys.executable, "-m", "sandbox.orders", "--rows", "30", "--seed", "7"),
+            *("--at", "2021-07-03T01:00:00+02:00", "--to", f"s3://{bucket}/datasets/"),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     key = "datasets/time_to_dispatch_2021-07-02T23:00:00.csv"
     assert process.stdout == f"Delivered 30 orders to s3://{bucket}/{key}\n"

@@ -17,6 +17,7 @@ from types_boto3_s3 import S3Client
 from pipeline import aws
 from pipeline.orders import PRODUCT_CODE_MAP
 from pipeline.serve_model import create_app
+from tests.programs import run_here
 from tests.stages.services import (
     DATASET,
     ENDPOINT,
@@ -28,18 +29,6 @@ from tests.stages.services import (
     running_service,
     wait_until,
 )
-
-
-def run_stage(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the stage where it is expected to end by itself."""
-    return subprocess.run(
-        [sys.executable, "-m", "pipeline.serve_model", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "HOST": "127.0.0.1", "PORT": "0", **environment},
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_SECONDS,
-    )
 
 
 def test_an_estimate_is_what_the_model_predicts(
@@ -154,6 +143,7 @@ def test_no_json_ever_makes_a_5xx(service: tuple[str, aws.Model], body: object) 
         assert response.json()["est_hours_to_dispatch"] == expected
 
 
+@pytest.mark.process
 def test_the_service_needs_neither_pandas_nor_scikit_learn(bucket: str) -> None:
     persist(bucket)
     script = (
@@ -184,6 +174,7 @@ def test_it_is_alive_and_ready_and_names_its_model(
     }
 
 
+@pytest.mark.process
 def test_a_refused_model_is_passed_over_and_told(s3: S3Client, bucket: str) -> None:
     good = persist(bucket)
     s3.put_object(Bucket=bucket, Key="models/m_2999-01-01.pkl", Body=b"torn")
@@ -213,6 +204,7 @@ def test_the_documentation_needs_no_other_page_and_no_other_host(
     assert {"200", "422"} <= set(document["paths"][ENDPOINT]["post"]["responses"])
 
 
+@pytest.mark.process
 def test_as_bodywork_runs_it_and_sigterm_answers_what_is_in_flight(
     bucket: str,
 ) -> None:
@@ -237,6 +229,7 @@ def test_as_bodywork_runs_it_and_sigterm_answers_what_is_in_flight(
         assert process.wait(timeout=TIMEOUT_SECONDS) == 0
 
 
+@pytest.mark.process
 def test_sigterm_as_soon_as_the_port_is_open_ends_it(bucket: str) -> None:
     persist(bucket)
     with running_service(bucket) as (process, _):
@@ -253,7 +246,7 @@ def refuses_connections(host: str, port: int) -> bool:
 
 
 def test_without_arguments_the_usage_is_told() -> None:
-    process = run_stage()
+    process = run_here("pipeline.serve_model")
     assert process.returncode == 1
     assert "Invalid arguments passed to serve_model.py" in process.stdout
     assert "Usage: python -m pipeline.serve_model S3_BUCKET" in process.stdout
@@ -273,7 +266,7 @@ def test_without_a_model_no_port_is_opened(
 ) -> None:
     if content is not None:
         s3.put_object(Bucket=bucket, Key="models/m_2021-07-03.pkl", Body=content)
-    process = run_stage(bucket)
+    process = run_here("pipeline.serve_model", bucket)
     assert process.returncode == 1
     assert process.stderr == ""
     error = process.stdout.splitlines()[-1]
@@ -281,12 +274,21 @@ def test_without_a_model_no_port_is_opened(
     assert "Answering on" not in process.stdout
 
 
+@pytest.mark.process
 def test_a_missing_bucket_ends_in_one_sentence() -> None:
-    process = run_stage("no-such-bucket")
+    process = subprocess.run(
+        [sys.executable, "-m", "pipeline.serve_model", "no-such-bucket"],
+        cwd=ROOT,
+        env={**os.environ, "HOST": "127.0.0.1", "PORT": "0"},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+    )
     assert process.returncode == 1
     assert "check the bucket's name" in process.stdout.splitlines()[-1]
 
 
+@pytest.mark.process
 def test_a_model_of_another_scikit_learn_is_served(bucket: str) -> None:
     model = persist(bucket)
     expected = model.model.predict([[112, 0]])[0]
@@ -300,14 +302,18 @@ def test_a_model_of_another_scikit_learn_is_served(bucket: str) -> None:
     assert answer["est_hours_to_dispatch"] == expected
 
 
+def run_on(port: str, bucket: str) -> subprocess.CompletedProcess[str]:
+    return run_here("pipeline.serve_model", bucket, HOST="127.0.0.1", PORT=port)
+
+
 def test_a_taken_or_senseless_port_is_named(bucket: str) -> None:
     persist(bucket)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        process = run_stage(bucket, PORT=port)
+        process = run_on(port, bucket)
     assert process.returncode == 1
     assert f"127.0.0.1:{port}: Address already in use" in process.stdout
-    process = run_stage(bucket, PORT="http")
+    process = run_on("http", bucket)
     assert process.returncode == 1
     assert "PORT=http is no port" in process.stdout
 
