@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.estimator.contents import CONTENTS, TREE, check_tree
 from pipeline.estimator.curves import read_curves
 from pipeline.estimator.piecewise_linear import CURVES, PiecewiseLinear
+from pipeline.estimator.products import PRODUCTS, Product, read_products
 from pipeline.estimator.step_functions import ORDERS_FEATURE, read_step_function
 
 if TYPE_CHECKING:
@@ -20,10 +21,13 @@ __all__ = [
     "CURVES",
     "MonotoneTreeRegressor",
     "ORDERS_FEATURE",
+    "PRODUCTS",
     "PiecewiseLinear",
+    "Product",
     "TREE",
     "check_tree",
     "read_curves",
+    "read_products",
     "read_step_function",
 ]
 

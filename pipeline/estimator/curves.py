@@ -4,29 +4,30 @@ from collections.abc import Callable
 
 from pipeline import aws
 from pipeline.estimator.piecewise_linear import CURVES, PiecewiseLinear
+from pipeline.estimator.products import FORMER_PRODUCTS, read_products
 from pipeline.estimator.step_functions import read_step_function
-from pipeline.orders import PRODUCT_CODE_MAP, ProductCode
 
 
-def read_curves(model: aws.Model) -> dict[ProductCode, Callable[[float], float]]:
-    """Make, for each product code, the function from orders placed to hours.
+def read_curves(model: aws.Model) -> dict[str, Callable[[float], float]]:
+    """Make, for each product of a model, the function from orders placed to hours.
 
     The curves that training puts into the metadata answer exactly as the estimator's
     `predict` does, in microseconds and without scikit-learn, of whichever release. Of a
     model that was published without them, the estimator is read, once.
 
     Raises:
-        RuntimeError: It does not estimate every product.
+        RuntimeError: It does not estimate each of its products.
     """
     curves = (model.metadata or {}).get(CURVES)
     try:
+        products = read_products(model)
         if curves is not None:
-            return {code: PiecewiseLinear(**curves[code]) for code in PRODUCT_CODE_MAP}
+            return {code: PiecewiseLinear(**curves[code]) for code in products}
         return {
             code: model.model.curves_[product]
             if hasattr(model.model, "curves_")
             else read_step_function(model.model, product)
-            for code, product in PRODUCT_CODE_MAP.items()
+            for code, product in FORMER_PRODUCTS.items()
         }
     except Exception as error:
         raise RuntimeError(
