@@ -8,9 +8,15 @@ loaded. SIGTERM ends the service when no more requests come and all are answered
 """
 
 import logging
-import sys
 from collections.abc import Sequence
 from math import isfinite
+
+from pipeline.arguments import StageParser, bucket_name
+
+if __name__ == "__main__":
+    parser = StageParser("serve_model", __doc__)
+    parser.add_argument("s3_bucket", metavar="S3_BUCKET", type=bucket_name)
+    chosen = parser.parse_args()
 
 from fastapi import FastAPI
 from fastapi.responses import Response
@@ -113,8 +119,4 @@ def split_around_hours(model_version: str) -> tuple[bytes, bytes]:
 
 if __name__ == "__main__":
     with ending_with_errors("serving model"):
-        if len(sys.argv) != 2 or not sys.argv[1]:
-            log.error("Invalid arguments passed to serve_model.py: expected S3_BUCKET.")
-            print(__doc__)
-            sys.exit(1)
-        main(sys.argv[1])
+        main(chosen.s3_bucket)

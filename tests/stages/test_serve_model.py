@@ -335,13 +335,6 @@ def refuses_connections(host: str, port: int) -> bool:
     return False
 
 
-def test_without_arguments_the_usage_is_told() -> None:
-    process = run_stage()
-    assert process.returncode == 1
-    assert "Invalid arguments passed to serve_model.py" in process.stdout
-    assert "Usage: python -m pipeline.serve_model S3_BUCKET" in process.stdout
-
-
 @pytest.mark.parametrize(
     "content, sentence",
     [
