@@ -116,7 +116,7 @@ def test_a_product_whose_orders_never_differ_has_one_estimate() -> None:
 
 def test_the_known_slopes_are_recovered() -> None:
     model, _ = train_model(prepare_data(make_week(rows=5000, seed=2)), GRID)
-    for product, slope in zip(PRODUCTS, HOURS_PER_ORDER, strict=True):
+    for product, slope in zip(PRODUCTS, HOURS_PER_ORDER.values(), strict=True):
         quiet, busy = model.predict([[20, product], [180, product]])
         assert (busy - quiet) / 160 == pytest.approx(slope, rel=0.1)
 
