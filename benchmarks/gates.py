@@ -5,8 +5,8 @@ Usage: python -m benchmarks.gates [--weeks 300] [--tries 3] [--seed 1]
 First table: good weeks in a row, each trained on after the other, of a world with
 seasons and growth in which products join and leave and deliveries come late; nothing is
 to be refused. Second table: after a good week, each fault in a week of its own. What is
-published then is to be as near to the truth as a model of the good week: its distance is
-compared with that of the model in service before.
+published then is to be as near to the truth as a model of the good week: its distance
+is compared with that of the model in service before.
 """
 
 import logging

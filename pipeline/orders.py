@@ -3,6 +3,9 @@
 Nothing heavy is imported here, because the service imports it.
 """
 
+from typing import TypeGuard
+from unicodedata import category, normalize
+
 ORDERS_PLACED = "orders_placed"
 PRODUCT_CODE = "product_code"
 HOURS_TO_DISPATCH = "hours_to_dispatch"
@@ -20,3 +23,28 @@ MAX_HOURS_TO_DISPATCH = 1_000.0
 
 DATASETS_FOLDER = "datasets"
 MODELS_FOLDER = "models"
+
+# Which product codes there are, the deliveries tell, and the models made of them.
+MAX_CODE_LENGTH = 64
+
+# In lower case: letters of other scripts that look like Latin ones (Unicode TR39), and
+# those that look like digits.
+LOOK_ALIKES = str.maketrans(
+    "авеікмнорстухѕјαβεικμνορτυχoil|",
+    "abe1kmh0pctyxsjabe1kmn0ptyx0111",
+)
+INVISIBLE = {"Cc", "Cf", "Zl", "Zp", "Zs"}
+
+
+def is_product_code(code: object) -> TypeGuard[str]:
+    """Whether it can be one: a short text that can stand in logs and answers."""
+    if not isinstance(code, str):
+        return False
+    return 0 < len(code) <= MAX_CODE_LENGTH and code.isprintable()
+
+
+def normal_form(code: str) -> str:
+    """What is left of a code without case, spaces and the likeness of letters."""
+    compatible = normalize("NFKC", code).casefold()
+    visible = (each for each in compatible if category(each) not in INVISIBLE)
+    return "".join(visible).translate(LOOK_ALIKES)

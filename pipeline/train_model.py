@@ -1,16 +1,44 @@
 """Stage 1: train a model on the latest delivery and persist it, if it is good enough.
 
+Usage: python -m pipeline.train_model S3_BUCKET R_SQUARED_ERROR_THRESHOLD \
+R_SQUARED_WARNING_THRESHOLD [--accept-shift KEY] [--only-if-new] [--dry-run]
+
 Takes the newest delivery in s3://S3_BUCKET/datasets/ and puts the model into
 s3://S3_BUCKET/models/. A delivery or a model that fails a check is refused: nothing is
 persisted, the model in service stays, and the exit code is 1. Both thresholds are
-r-squared, above 0 and at most 1, of the cross-validation and on the held-out set.
+r-squared, above 0 and at most 1, of the cross-validation and on the held-out set: below
+the first a model is refused, below the second there is a WARNING.
+
+  --accept-shift KEY  take the delivery of that key though its hours are far from what
+                      the model in service says: the world did change
+  --only-if-new       do nothing, and exit with 0, if a model was trained on the newest
+                      delivery already
+  --dry-run           do everything but persist the model
 """
 
 import logging
-import sys
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
+
+from pipeline.logs import (
+    StageParser,
+    bucket_name,
+    collecting_warnings,
+    ending_with_errors,
+    threshold,
+)
+
+if __name__ == "__main__":
+    parser = StageParser("train_model", __doc__)
+    parser.add_argument("s3_bucket", metavar="S3_BUCKET", type=bucket_name)
+    for level in ("error", "warning"):
+        name = f"R_SQUARED_{level.upper()}_THRESHOLD"
+        parser.add_argument(f"{level}_threshold", metavar=name, type=threshold)
+    parser.add_argument("--accept-shift", metavar="KEY", default="")
+    parser.add_argument("--only-if-new", action="store_true")
+    parser.add_argument("--dry-run", action="store_true")
+    chosen = parser.parse_args()
 
 from sklearn.base import BaseEstimator
 from sklearn.metrics import mean_absolute_error, r2_score
@@ -45,7 +73,6 @@ from pipeline.gates import (
     summarize_drift,
     write_training_rows,
 )
-from pipeline.logs import collecting_warnings, ending_with_errors
 from pipeline.orders import (
     DATASETS_FOLDER,
     FEATURES,
@@ -512,31 +539,14 @@ def persist_model(
     return wrapped_model.put_model_to_s3(bucket, MODELS_FOLDER)
 
 
-def parse_arguments(arguments: list[str]) -> tuple[str, float, float]:
-    """Read the bucket and the error and warning thresholds.
-
-    Raises:
-        ValueError: The arguments are not these three, or a threshold not in (0, 1].
-    """
-    s3_bucket, *thresholds = arguments
-    error_threshold, warning_threshold = map(float, thresholds)
-    if not s3_bucket or not all(0 < value <= 1 for value in map(float, thresholds)):
-        raise ValueError(arguments)
-    return s3_bucket, error_threshold, warning_threshold
-
-
 if __name__ == "__main__":
     with ending_with_errors("training model"):
-        try:
-            bucket, r2_error_threshold, r2_warning_threshold = parse_arguments(
-                sys.argv[1:]
-            )
-        except ValueError:
-            log.error(
-                "Invalid arguments passed to train_model.py: expected S3_BUCKET "
-                "R_SQUARED_ERROR_THRESHOLD R_SQUARED_WARNING_THRESHOLD, with both "
-                "thresholds above 0 and at most 1."
-            )
-            print(__doc__)
-            sys.exit(1)
-        main(bucket, r2_error_threshold, r2_warning_threshold, HYPERPARAM_GRID)
+        main(
+            chosen.s3_bucket,
+            chosen.error_threshold,
+            chosen.warning_threshold,
+            HYPERPARAM_GRID,
+            accept_shift=chosen.accept_shift,
+            only_if_new=chosen.only_if_new,
+            dry_run=chosen.dry_run,
+        )

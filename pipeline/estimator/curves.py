@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from pipeline import aws
 from pipeline.estimator.piecewise_linear import CURVES, PiecewiseLinear
-from pipeline.estimator.products import FIRST_PRODUCTS
+from pipeline.estimator.products import FORMER_PRODUCTS, read_products
 from pipeline.estimator.step_functions import read_step_function
 
 Curve = Callable[[float], float]
@@ -13,27 +13,26 @@ MOST_WHOLE_ORDERS = 1000
 
 
 def read_curves(model: aws.Model) -> dict[str, Curve]:
-    """Make, for each product code, the function from orders placed to hours.
+    """Make, for each product of a model, the function from orders placed to hours.
 
     The curves that training puts into the metadata answer exactly as the estimator's
     `predict` does, in microseconds and without scikit-learn, of whichever release. Of a
     model that was published without them, the estimator is read, once.
 
     Raises:
-        RuntimeError: It cannot estimate every product.
+        RuntimeError: It does not estimate each of its products.
     """
     curves = (model.metadata or {}).get(CURVES)
     try:
-        if curves is None:
-            return {
-                code: model.model.curves_[number]
-                if hasattr(model.model, "curves_")
-                else read_step_function(model.model, number)
-                for number, code in enumerate(FIRST_PRODUCTS)
-            }
-        if not curves:
-            raise ValueError("it has no product")
-        return {code: PiecewiseLinear(**knots) for code, knots in curves.items()}
+        products = read_products(model)
+        if curves is not None:
+            return {code: PiecewiseLinear(**curves[code]) for code in products}
+        return {
+            code: model.model.curves_[number]
+            if hasattr(model.model, "curves_")
+            else read_step_function(model.model, number)
+            for code, number in FORMER_PRODUCTS.items()
+        }
     except Exception as error:
         raise RuntimeError(
             f"Model {aws.quote(model)} cannot estimate every product "

@@ -1,26 +1,27 @@
-"""What a model knows of each product: from how many orders, and of which delivery."""
+"""The products that a model answers for, and the delivery that each was learnt from."""
 
+from datetime import datetime
 from typing import NamedTuple
 
 from pipeline import aws
 from pipeline.estimator.piecewise_linear import CURVES
+from pipeline.orders import is_product_code
 
-# Where a model's metadata holds its products, by code.
+# Where a model's metadata says of each product where it was learnt.
 PRODUCTS = "products"
-# Those of models that were published before products were data, in the order of the
-# numbers that they have in the features of their estimators.
-FIRST_PRODUCTS = ["SKU001", "SKU002", "SKU003", "SKU004", "SKU005"]
+# The products, and their numbers in the feature matrix, of the models that were
+# published when these were written into the code.
+FORMER_PRODUCTS = {"SKU001": 0, "SKU002": 1, "SKU003": 2, "SKU004": 3, "SKU005": 4}
 
 
 class Product(NamedTuple):
-    """What stands behind the estimates for one product.
+    """Where the estimates of a product come from.
 
     Attributes:
-        orders: Orders of the delivery that it was learnt from; None if that is unknown.
-        learnt_from: Key of that delivery.
-        learnt_at: Its time, in UTC and ISO 8601; "" if that is unknown.
-        is_kept: Whether an earlier model learnt it, and it was too rare to be learnt
-            anew.
+        orders: How many orders of it were in that delivery; None if that is not known.
+        learnt_from: Key of the delivery.
+        learnt_at: Time of the delivery, ISO 8601 in UTC; "" if that is not known.
+        is_kept: Whether this is an earlier delivery than the model was trained on.
     """
 
     orders: int | None
@@ -30,36 +31,28 @@ class Product(NamedTuple):
 
 
 def read_products(model: aws.Model) -> dict[str, Product]:
-    """Read what stands behind the estimates of a model, by product code.
+    """Read which products a model answers for, by product code.
 
     Raises:
-        RuntimeError: Its metadata do not say so in the way that training writes it.
+        TypeError, ValueError: Its metadata do not say.
     """
     metadata = model.metadata or {}
-    key = model.train_dataset_key
-    if PRODUCTS not in metadata:
-        codes = metadata.get(CURVES, FIRST_PRODUCTS)
-        return {code: Product(None, key, "", False) for code in codes}
-    try:
-        products = {
-            code: Product(
-                entry["orders"],
-                entry["learnt_from"],
-                entry["learnt_at"],
-                entry["learnt_from"] != key,
-            )
-            for code, entry in metadata[PRODUCTS].items()
-        }
-    except (AttributeError, KeyError, TypeError) as error:
-        raise RuntimeError(
-            f"Model {aws.quote(model)} does not say what its products were learnt from "
-            f"({aws.quote(error)}); train a new one."
-        ) from error
-    for product in products.values():
-        orders_and_texts = (type(product.orders), type(product.learnt_from))
-        if orders_and_texts != (int, str) or type(product.learnt_at) is not str:
-            raise RuntimeError(
-                f"Model {aws.quote(model)} does not say what its products were learnt "
-                "from; train a new one."
-            )
-    return products
+    codes = metadata.get(CURVES, FORMER_PRODUCTS)
+    records = metadata.get(PRODUCTS, {})
+    if not (isinstance(codes, dict) and isinstance(records, dict)):
+        raise TypeError("its products are not listed by their codes")
+    if not codes or not all(map(is_product_code, codes)):
+        raise ValueError("it has no products, or codes that are none")
+    return {code: read_product(records.get(code), model) for code in codes}
+
+
+def read_product(record: object, model: aws.Model) -> Product:
+    """Read the record of one product; where there is none, the delivery was its own."""
+    if record is None:
+        return Product(None, model.train_dataset_key, "", is_kept=False)
+    match record:
+        case {"orders": int(orders), "learnt_from": str(key), "learnt_at": str(time)}:
+            learnt_at = datetime.fromisoformat(time).isoformat()
+            is_kept = key != model.train_dataset_key
+            return Product(orders, key, learnt_at, is_kept)
+    raise ValueError("it does not say where it has learnt a product")

@@ -74,7 +74,7 @@ def group_copies(data: DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]
     alone = np.where(data[LABEL] > 0, -1, np.arange(len(data)))
     keys = data[[*FEATURES, LABEL]].assign(alone=alone)
     groups = keys.groupby([*keys.columns], sort=False).ngroup()
-    of_group: NDArray[np.int64] = groups.to_numpy(dtype=np.int64)
+    of_group = np.asarray(groups, np.int64)
     _, first = np.unique(of_group, return_index=True)
     return np.asarray(first, np.int64), of_group
 

@@ -101,6 +101,6 @@ def tell(outcome: Outcome, comparison: Comparison, champion: Champion) -> str:
         case Outcome.NOTHING_NEW:
             return (
                 "Nothing new has arrived: the model in service was trained on most of "
-                f"these orders, only {comparison.rows} of those held out are new to it; "
-                "it stays, and nothing was persisted."
+                f"these orders, and {comparison.rows} of those held out are new to it. "
+                "It stays, and nothing was persisted."
             )

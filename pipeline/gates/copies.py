@@ -1,5 +1,6 @@
 """Rows that were delivered more than once, told from those that are alike by chance."""
 
+from math import sqrt
 from typing import NamedTuple
 
 from pandas import DataFrame
@@ -34,13 +35,11 @@ class Copies(NamedTuple):
     @property
     def are_by_chance(self) -> bool:
         """Whether chance makes as many."""
-        expected = self.expected_pairs
-        return self.pairs <= (
-            CHANCE_FACTOR * expected + CHANCE_DEVIATIONS * expected**0.5
-        )
+        chance = CHANCE_FACTOR * self.expected_pairs
+        return self.pairs <= chance + CHANCE_DEVIATIONS * sqrt(self.expected_pairs)
 
     def are_too_many(self, rows: int) -> bool:
-        """Whether they are more than chance, and some mistakes, make of so many rows."""
+        """Whether they are more than chance and some mistakes make of so many rows."""
         excess = self.pairs - self.expected_pairs
         tolerated = max(TOLERATED_COPIES, TOLERATED_SHARE * rows)
         return not (self.are_by_chance or excess <= tolerated)

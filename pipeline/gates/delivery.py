@@ -7,13 +7,15 @@ import pandera.pandas as pandera
 from pandas import DataFrame, RangeIndex, Series, to_numeric
 from pandas.api.types import is_bool_dtype
 
-from pipeline.gates.product_codes import MAX_LENGTH, find_disguised
+from pipeline.gates.product_codes import find_disguised
 from pipeline.orders import (
     FEATURES,
     LABEL,
+    MAX_CODE_LENGTH,
     MAX_ORDERS_PLACED,
     ORDERS_PLACED,
     PRODUCT_CODE,
+    is_product_code,
 )
 
 REMEDY = "correct the file and deliver it again under a newer timestamp."
@@ -41,8 +43,7 @@ def numbers(values: Series) -> Series:
 
 def are_codes(values: Series) -> Series:
     """Whether values can stand as product codes in logs, requests and answers."""
-    texts = values.astype(str)
-    return texts.map(lambda text: text.isprintable() and 0 < len(text) <= MAX_LENGTH)
+    return values.astype(str).map(is_product_code)
 
 
 NUMERIC = pandera.Check(lambda values: numbers(values).notna(), error="not numeric")
@@ -53,7 +54,7 @@ PLAUSIBLE = pandera.Check(
     error=f"above {MAX_ORDERS_PLACED:.0f}",
 )
 CODE = pandera.Check(
-    are_codes, error=f"no code of 1 to {MAX_LENGTH} printable characters"
+    are_codes, error=f"no code of 1 to {MAX_CODE_LENGTH} printable characters"
 )
 
 DELIVERY = pandera.DataFrameSchema(

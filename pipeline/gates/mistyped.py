@@ -148,7 +148,7 @@ def follow_busy_days(
 def take_median_of_neighbours(
     orders_placed: NDArray[np.float64], hours: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """The median hours of the rows with the most similar orders placed, itself aside."""
+    """The median hours of the rows with the most similar orders placed, but its own."""
     order = np.argsort(orders_placed, kind="stable")
     places = np.arange(len(order))
     size = min(NEIGHBOURS + 1, len(order))

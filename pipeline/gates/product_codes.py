@@ -1,24 +1,8 @@
 """Product codes that are another one in disguise: by case, spaces or look-alikes."""
 
 from collections.abc import Collection, Mapping
-from unicodedata import category, normalize
 
-MAX_LENGTH = 64
-
-# In lower case: letters of other scripts that look like Latin ones (Unicode TR39), and
-# those that look like digits.
-LOOK_ALIKES = str.maketrans(
-    "авеікмнорстухѕјαβεικμνορτυχoil|",
-    "abe1kmh0pctyxsjabe1kmn0ptyx0111",
-)
-INVISIBLE = {"Cc", "Cf", "Zl", "Zp", "Zs"}
-
-
-def normal_form(code: str) -> str:
-    """What is left of a code without case, spaces and the likeness of letters."""
-    compatible = normalize("NFKC", code).casefold()
-    visible = (each for each in compatible if category(each) not in INVISIBLE)
-    return "".join(visible).translate(LOOK_ALIKES)
+from pipeline.orders import normal_form
 
 
 def find_disguised(
