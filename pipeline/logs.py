@@ -1,11 +1,13 @@
-"""One log format for both stages."""
+"""One log format for both stages, and how each begins and ends in it."""
 
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from logging import Formatter, LogRecord
+from pathlib import Path
+from typing import Any
 
 FORMAT = "%(asctime)s - %(levelname)s - %(module)s.%(funcName)s - %(message)s"
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
@@ -58,3 +60,37 @@ def ending_with_errors(activity: str) -> Iterator[None]:
     except Exception as error:
         log.error(f"Error encountered when {activity} - {error}")
         sys.exit(1)
+
+
+def read_arguments(
+    usage: str | None, arguments: Sequence[str], *thresholds: str
+) -> tuple[Any, ...]:
+    """Read what a stage is started with: the bucket, and then its thresholds.
+
+    Args:
+        usage: Printed where they are invalid.
+        arguments: Those of the command line, without the program.
+        thresholds: What each is called; all are above 0 and at most 1.
+
+    Returns:
+        The bucket, a str, and each threshold, a float.
+
+    Raises:
+        SystemExit: They are not these: an ERROR in the log, and the exit code is 1.
+    """
+    try:
+        bucket, *numbers = arguments[0], *map(float, arguments[1:])
+        if bucket and len(numbers) == len(thresholds):
+            if all(0 < number <= 1 for number in numbers):
+                return bucket, *numbers
+    except (IndexError, ValueError):
+        pass
+    expected = " ".join(["S3_BUCKET", *thresholds])
+    limits = ", each threshold above 0 and at most 1" if thresholds else ""
+    logging.getLogger("pipeline").error(
+        f"Invalid arguments passed to {Path(sys.argv[0]).name}: expected "
+        f"{expected}{limits}.",
+        stacklevel=2,
+    )
+    print(usage)
+    sys.exit(1)

@@ -17,7 +17,7 @@ from fastapi.responses import Response
 
 from pipeline import aws
 from pipeline.estimator import read_curves
-from pipeline.logs import ending_with_errors
+from pipeline.logs import ending_with_errors, read_arguments
 from pipeline.orders import MODELS_FOLDER
 from pipeline.service import (
     Estimate,
@@ -103,8 +103,4 @@ def split_around_hours(model_version: str) -> tuple[bytes, bytes]:
 
 if __name__ == "__main__":
     with ending_with_errors("serving model"):
-        if len(sys.argv) != 2 or not sys.argv[1]:
-            log.error("Invalid arguments passed to serve_model.py: expected S3_BUCKET.")
-            print(__doc__)
-            sys.exit(1)
-        main(sys.argv[1])
+        main(*read_arguments(__doc__, sys.argv[1:]))

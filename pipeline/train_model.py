@@ -33,7 +33,7 @@ from pipeline.gates import (
     get_champion,
     warn_if_nothing_new,
 )
-from pipeline.logs import ending_with_errors
+from pipeline.logs import ending_with_errors, read_arguments
 from pipeline.orders import (
     DATASETS_FOLDER,
     FEATURES,
@@ -269,30 +269,13 @@ def persist_model(
 
 
 def parse_arguments(arguments: list[str]) -> tuple[str, float, float]:
-    """Read the bucket and the error and warning thresholds.
-
-    Raises:
-        ValueError: The arguments are not these three, or a threshold not in (0, 1].
-    """
-    s3_bucket, *thresholds = arguments
-    error_threshold, warning_threshold = map(float, thresholds)
-    if not s3_bucket or not all(0 < value <= 1 for value in map(float, thresholds)):
-        raise ValueError(arguments)
+    """Read the bucket and the error and warning thresholds."""
+    s3_bucket, error_threshold, warning_threshold = read_arguments(
+        __doc__, arguments, "R_SQUARED_ERROR_THRESHOLD", "R_SQUARED_WARNING_THRESHOLD"
+    )
     return s3_bucket, error_threshold, warning_threshold
 
 
 if __name__ == "__main__":
     with ending_with_errors("training model"):
-        try:
-            bucket, r2_error_threshold, r2_warning_threshold = parse_arguments(
-                sys.argv[1:]
-            )
-        except ValueError:
-            log.error(
-                "Invalid arguments passed to train_model.py: expected S3_BUCKET "
-                "R_SQUARED_ERROR_THRESHOLD R_SQUARED_WARNING_THRESHOLD, with both "
-                "thresholds above 0 and at most 1."
-            )
-            print(__doc__)
-            sys.exit(1)
-        main(bucket, r2_error_threshold, r2_warning_threshold, HYPERPARAM_GRID)
+        main(*parse_arguments(sys.argv[1:]), HYPERPARAM_GRID)

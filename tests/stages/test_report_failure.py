@@ -17,10 +17,10 @@ ROOT = Path(__file__).parents[2]
 LINE = "Deployment of time-to-dispatch failed: job train-model failed"
 
 
-def report(**environment: str) -> list[str]:
+def report(*arguments: str, **environment: str) -> list[str]:
     """Run the stage as Bodywork does; returns its log, of which it must not fail."""
     process = subprocess.run(
-        [sys.executable, "report_failure.py"],
+        [sys.executable, "report_failure.py", *arguments],
         cwd=ROOT / "pipeline",
         env={
             **os.environ,
@@ -77,8 +77,9 @@ def test_without_a_webhook_the_failure_is_logged(url: str) -> None:
 
 
 def test_without_a_reason_it_says_so() -> None:
-    (line,) = report(EXCEPTION_MESSAGE="")
-    assert "ERROR" in line and line.endswith("Bodywork gave no reason.")
+    (line,) = report("iris", EXCEPTION_MESSAGE="")
+    assert "ERROR" in line
+    assert line.endswith("Deployment of iris failed: Bodywork gave no reason.")
 
 
 def test_the_webhook_gets_the_line_that_is_logged(webhook: Webhook) -> None:
