@@ -30,7 +30,7 @@ from pipeline.logs import (
 )
 
 if __name__ == "__main__":
-    parser = StageParser("train_model", __doc__)
+    parser = StageParser("pipeline.train_model", __doc__)
     parser.add_argument("s3_bucket", metavar="S3_BUCKET", type=bucket_name)
     for level in ("error", "warning"):
         name = f"R_SQUARED_{level.upper()}_THRESHOLD"
@@ -162,7 +162,10 @@ def main(
         return
 
     with collecting_warnings() as warnings:
-        champion = find_champion(s3_bucket)
+        model_in_service = aws.get_champion_from_s3(
+            s3_bucket, MODELS_FOLDER, check=read_champion
+        )
+        champion = read_champion(model_in_service) if model_in_service else None
         warn_if_nothing_new(dataset, champion)
         delivery = examine(dataset, champion, accept_shift)
         drift = report_drift(s3_bucket, delivery, champion)
@@ -230,25 +233,6 @@ def was_trained_on(s3_bucket: str, dataset: aws.Dataset) -> bool:
         if model is not None and model.train_dataset_hash == dataset.hash:
             return True
     return False
-
-
-def find_champion(s3_bucket: str) -> Champion | None:
-    """Find the newest model that a service would take.
-
-    Raises:
-        S3Failure: None could be read.
-    """
-    refused = False
-    for candidate in aws.read_models_from_s3(s3_bucket, MODELS_FOLDER, read_champion):
-        if candidate.model is not None:
-            return read_champion(candidate.model)
-        refused = True
-        log.warning(f"Passed over, as a service does: {candidate.refusal}")
-    if refused:
-        log.warning("No champion to compare with: no model in the bucket can be used.")
-    else:
-        log.info("No champion to compare with: this is the first model.")
-    return None
 
 
 def warn_if_nothing_new(dataset: aws.Dataset, champion: Champion | None) -> None:

@@ -1,8 +1,11 @@
-"""One log format, each line once."""
+"""One log format, each line once, and what a stage is started with."""
 
 import re
 import subprocess
 import sys
+
+import pytest
+
 
 LOG_THREE_TIMES = """
 from pipeline.logs import configure_logger

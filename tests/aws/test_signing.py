@@ -109,3 +109,30 @@ def test_the_newest_good_model_is_found_below_refused_ones(
 
     with pytest.raises(RuntimeError, match="None of the 3 models in s3://.*2999-01-02"):
         aws.get_newest_good_model_from_s3(bucket, "models", check=refuse)
+
+
+def test_a_check_may_stumble_over_what_it_does_not_expect(bucket: str) -> None:
+    put(bucket)
+
+    def look_up(model: aws.Model) -> None:
+        raise KeyError("tree")
+
+    with pytest.raises(RuntimeError, match="cannot be used .'tree'.; train a new one"):
+        aws.get_newest_good_model_from_s3(bucket, "models", check=look_up)
+
+
+def test_the_champion_is_what_a_service_would_take(
+    s3: S3Client, bucket: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert aws.get_champion_from_s3(bucket, "models", check=str) is None
+    put(bucket)
+    good = load(bucket)
+    s3.put_object(Bucket=bucket, Key="models/m_2999-01-01.pkl", Body=b"torn")
+    assert aws.get_champion_from_s3(bucket, "models", check=str) == good
+    [warning] = [each for each in caplog.records if each.levelname == "WARNING"]
+    assert "No champion: " in warning.message and "m_2999-01-01.pkl" in warning.message
+
+
+def test_without_s3_there_is_not_merely_no_champion() -> None:
+    with pytest.raises(aws.S3Failure):
+        aws.get_champion_from_s3("no-such-bucket", "models", check=str)
