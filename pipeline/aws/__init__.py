@@ -22,8 +22,10 @@ from pipeline.aws.artefacts import (
 )
 from pipeline.aws.client import S3Failure, s3_client
 from pipeline.aws.contents import DeclaredClass, DeclaredExtension, declare
+from pipeline.aws.csv_text import read_csv_text
 from pipeline.aws.datasets import (
     Dataset,
+    get_csv_dataset,
     get_csv_dataset_from_s3,
     get_latest_csv_dataset_from_s3,
     get_latest_parquet_dataset_from_s3,
@@ -70,6 +72,7 @@ __all__ = [
     "check_loadable",
     "declare",
     "find_latest_artefact_on_s3",
+    "get_csv_dataset",
     "get_csv_dataset_from_s3",
     "get_latest_csv_dataset_from_s3",
     "get_latest_parquet_dataset_from_s3",
@@ -85,6 +88,7 @@ __all__ = [
     "put_object_to_s3",
     "put_parquet_dataset_to_s3",
     "quote",
+    "read_csv_text",
     "read_each",
     "read_models_from_s3",
     "s3_client",

@@ -25,7 +25,7 @@ from pipeline import aws
 from pipeline.aws.models import Model
 from pipeline.aws.pickling import MAX_BYTES, MAX_INSTRUCTIONS, pickle_model
 from pipeline.estimator.monotone_tree import MonotoneTreeRegressor
-from pipeline.orders import PRODUCT_CODE_MAP
+from pipeline.estimator.products import FORMER_PRODUCTS
 from pipeline.estimator.tree_arrays import flatten_tree
 
 pytestmark = pytest.mark.once
@@ -81,7 +81,7 @@ def estimator_of(content: bytes) -> bytes:
 def curves_of(orders_placed: Any, hours: Any) -> bytes:
     """A model with a curve like this for each product."""
     curve = {"orders_placed": orders_placed, "hours": hours}
-    curves = {code: deepcopy(curve) for code in PRODUCT_CODE_MAP}
+    curves = {code: deepcopy(curve) for code in FORMER_PRODUCTS}
     return model_of(metadata={"curves": curves})
 
 

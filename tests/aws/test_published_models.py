@@ -7,14 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from numpy.typing import ArrayLike, NDArray
+from pandas import DataFrame
 from types_boto3_s3 import S3Client
 
 from pipeline import aws
 from pipeline.estimator import read_curves
-from pipeline.gates import challenge_champion, get_champion
+from pipeline.gates import Outcome, challenge_champion
 from pipeline.models import main
-from pipeline.orders import PRODUCT_CODE_MAP
+from pipeline.train_model import find_champion
+from pipeline.estimator.products import FORMER_PRODUCTS
 
 FOLDER = Path(__file__).parents[1] / "published_models"
 DESCRIBED = json.loads((FOLDER / "models.json").read_text())
@@ -88,23 +89,21 @@ def test_it_serves(published: Published, bucket: str) -> None:
 
 
 def test_it_is_compared_as_champion(published: Published, bucket: str) -> None:
-    hours = np.array([published.estimates[code] for code in PRODUCT_CODE_MAP]).ravel()
-
-    class Equal:
-        def predict(self, X: ArrayLike) -> NDArray[np.float64]:
-            return hours
-
-    champion = get_champion(bucket)
-    orders = [
-        [placed, product]
-        for product in PRODUCT_CODE_MAP.values()
-        for placed in ORDERS_PLACED
-    ]
-    observed = np.zeros(len(orders))
-    comparison = challenge_champion(champion, Equal(), np.array(orders), observed)
-    assert comparison == {
-        "model": published.model_version,
-        **{"loss": 0, "lower": 0, "upper": 0, "rows": len(orders)},
+    champion = find_champion(bucket)
+    assert champion is not None and str(champion.model) == published.model_version
+    held_out = DataFrame(
+        [
+            {"product_code": code, "orders_placed": placed, "hours_to_dispatch": 0.0}
+            for code in FORMER_PRODUCTS
+            for placed in ORDERS_PLACED
+        ]
+    )
+    hours = np.concatenate([published.estimates[code] for code in FORMER_PRODUCTS])
+    found = challenge_champion(champion, held_out, lambda orders: hours)
+    assert found.outcome is Outcome.PASSED
+    assert found.comparison._asdict() == {
+        **{"loss": 0, "lower": 0, "upper": 0, "rows": len(held_out)},
+        "champion_error": pytest.approx(hours.mean()),
     }
 
 
@@ -112,7 +111,7 @@ def test_its_estimator_is_what_answered(published: Published, bucket: str) -> No
     if published.scikit_learn != version("scikit-learn"):
         pytest.skip("an estimator is read by the release that made it alone")
     estimator = aws.get_latest_pkl_model_from_s3(bucket, "models").model
-    for code, product in PRODUCT_CODE_MAP.items():
+    for code, product in FORMER_PRODUCTS.items():
         orders = [[placed, product] for placed in ORDERS_PLACED]
         assert estimator.predict(orders).tolist() == published.estimates[code]
 
