@@ -4,8 +4,6 @@ import re
 import subprocess
 import sys
 
-
-
 LOG_THREE_TIMES = """
 from pipeline.logs import configure_logger
 configure_logger()

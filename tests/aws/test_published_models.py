@@ -51,7 +51,8 @@ def published(
 ) -> Published:
     """A model alone in a bucket, with the key that it was signed with."""
     found: Published = request.param
-    monkeypatch.setenv("MODEL_SIGNING_KEY", found.signing_key or "")
+    if found.signing_key:
+        monkeypatch.setenv("MODEL_SIGNING_KEY", found.signing_key)
     s3.put_object(
         Bucket=bucket,
         Key=found.key,
@@ -125,7 +126,17 @@ def test_it_is_listed_and_verified(
     assert listed["rolled_back_from"] == published.metadata.get("rolled-back-from", "")
     assert main([bucket, "verify"]) == 0
     name = published.key.removeprefix("models/")
-    assert capsys.readouterr().out == f"{name}: verified\n"
+    told = capsys.readouterr().out
+    if published.signing_key:
+        expected = "verified, by a signature of the old form; sign it anew: "
+        assert told.startswith(f"{name}: {expected}")
+        assert main([bucket, "resign"]) == 0
+        capsys.readouterr()
+        assert main([bucket, "verify"]) == 0
+        assert capsys.readouterr().out == f"{name}: verified\n"
+        assert_serves(published, bucket)
+    else:
+        assert told == f"{name}: signature not checked\n"
 
 
 def test_it_is_put_back(
@@ -139,5 +150,6 @@ def test_it_is_put_back(
     added = json.loads(capsys.readouterr().out)["added"]
     put = s3.head_object(Bucket=bucket, Key=added.removeprefix(f"s3://{bucket}/"))
     assert put["Metadata"]["rolled-back-from"] == published.key
-    assert ("hmac-sha256" in put["Metadata"]) == (published.signing_key is not None)
+    is_signed = "hmac-sha256-v2" in put["Metadata"]
+    assert is_signed == (published.signing_key is not None)
     assert_serves(published, bucket)
