@@ -1,4 +1,4 @@
-"""A server without sockets, on a clock that moves on wherever it would be waited for."""
+"""A server without sockets, on a clock that moves where it would be waited for."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable

@@ -59,7 +59,7 @@ async def test_no_connection_is_no_reason_to_hurry() -> None:
 @on_a_moved_clock
 async def test_who_never_speaks_is_not_waited_for() -> None:
     ending = Ending()
-    silent = ending.connections.connect()
+    ending.connections.connect()
     await ending.server.wait_for_arrivals()
     assert ending.waited < MAX_ARRIVAL_SECONDS + MOMENT
 
