@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import signal
 import socket
@@ -99,7 +100,9 @@ def test_it_runs_the_pipeline_of_irises_as_well() -> None:
         output = read_until(IS_UP, process)
         assert output.count("Delivered s3://iris/datasets/iris_") == 1
         assert "Model serialised and persisted to s3://iris/models/iris_" in output
-        assert f"curl http://127.0.0.1:{port}/iris/v1/score " in output
+        page = (ROOT / "examples" / "iris" / "README.md").read_text()
+        [documented] = re.findall("^curl .*$", page, re.MULTILINE)
+        assert documented.replace(":8000/", f":{port}/") in output.splitlines()
         assert '"species_prediction": "setosa"' in output
 
 
