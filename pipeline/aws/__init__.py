@@ -5,6 +5,7 @@ Objects are only ever added; the newest timestamp wins; going back means adding 
 
 from pipeline.aws.arrays import ARRAYS
 from pipeline.aws.artefacts import (
+    FILE_FORMATS,
     S3Object,
     S3TimestampedArtefact,
     TooLarge,
@@ -12,11 +13,12 @@ from pipeline.aws.artefacts import (
     get_object_from_s3,
     list_artefacts_on_s3,
     make_timestamped_filename,
+    parse_timestamp,
     put_object_to_s3,
 )
 from pipeline.aws.client import S3Failure, s3_client
 from pipeline.aws.contents import DeclaredClass, DeclaredExtension, declare
-from pipeline.aws.csv_text import read_csv_text
+from pipeline.aws.csv_text import read_csv_file
 from pipeline.aws.datasets import (
     Dataset,
     get_csv_dataset,
@@ -45,6 +47,7 @@ __all__ = [
     "Dataset",
     "DeclaredClass",
     "DeclaredExtension",
+    "FILE_FORMATS",
     "KEYS_VARIABLE",
     "Model",
     "S3Failure",
@@ -66,11 +69,12 @@ __all__ = [
     "list_artefacts_on_s3",
     "load_model",
     "make_timestamped_filename",
+    "parse_timestamp",
     "put_csv_dataset_to_s3",
     "put_object_to_s3",
     "put_parquet_dataset_to_s3",
     "quote",
-    "read_csv_text",
+    "read_csv_file",
     "read_models_from_s3",
     "s3_client",
     "signing_keys",
