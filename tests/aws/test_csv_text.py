@@ -228,7 +228,8 @@ def test_fields_stay_as_they_stand_and_rows_know_their_lines(
     assert not (data == "").any(axis=None)
 
 
-def test_a_single_column_may_have_missing_values() -> None:
+def test_a_single_column_may_have_one_letter_or_missing_values() -> None:
+    assert list(read("h")) == ["h"]
     assert read('hours\n1\n""\n\n2\n')["hours"].dropna().to_dict() == {2: "1", 5: "2"}
 
 
