@@ -23,17 +23,20 @@ import yaml
 from kubernetes.client import ApiException
 from urllib3.exceptions import HTTPError
 
-from deploy.git_releases import ROOT, Release, find_release, make_release
 from deploy.kubernetes_api import JSON_PATCH, STRATEGIC_MERGE, Cluster
-from deploy.leftover_jobs import remove_leftover_jobs
-from deploy.rollout import (
+from deploy.releases import (
     ROLLOUT_TIMEOUT_SECONDS,
+    ROOT,
+    Release,
     Rollout,
+    Schedule,
     branch_of,
+    find_release,
     last_logs,
+    make_release,
+    remove_leftover_jobs,
     repeat_until_true,
 )
-from deploy.schedule import Schedule
 
 PATCH = ROOT / "deploy" / "cluster" / "serve_model_patch.yaml"
 BODYWORK = ROOT / ".venv" / "bodywork" / "bin"

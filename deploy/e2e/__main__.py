@@ -48,10 +48,8 @@ from deploy.e2e.releases import (
 )
 from deploy.e2e.report import Report, say
 from deploy.e2e.service import Service
-from deploy.git_releases import ROOT, Release, git
 from deploy.kubernetes_api import Cluster, path_of
-from deploy.rollout import ENDPOINT, ORDER, Rollout
-from deploy.schedule import Schedule
+from deploy.releases import ENDPOINT, ORDER, ROOT, Release, Rollout, Schedule, git
 
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 TIMEOUT_SECONDS = 30

@@ -6,8 +6,8 @@ from typing import Any
 
 from deploy.e2e.environment import BODYWORK_NAMESPACE, Environment
 from deploy.e2e.pods import pods_of_job, read_logs, wait_for_job
-from deploy.git_releases import Release
 from deploy.kubernetes_api import path_of
+from deploy.releases import Release
 
 # A training, a rollout and its rollback, with an image to pull for each.
 TIMEOUT_SECONDS = 1200

@@ -13,8 +13,8 @@ from deploy.e2e.pods import read_logs, wait_for_job, wait_until_ready
 from deploy.e2e.releases import BUNDLE, HOST, REPOSITORY, secrets
 from deploy.e2e.report import say
 from deploy.e2e.sandbox_server import ALERT
-from deploy.git_releases import Release
 from deploy.kubernetes_api import Cluster, path_of
+from deploy.releases import Release
 
 BODYWORK_NAMESPACE = "bodywork-deployment-jobs"
 # Of pods that come to be in the meantime, an image is pulled for the first of them.

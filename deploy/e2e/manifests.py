@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from deploy.git_releases import ROOT
+from deploy.releases import ROOT
 
 NAME = "time-to-dispatch"
 CLUSTER = ROOT / "deploy" / "cluster"

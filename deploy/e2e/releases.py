@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from deploy.e2e.manifests import rename
-from deploy.git_releases import ROOT, Release, git
+from deploy.releases import ROOT, Release, git
 
 # Bodywork clones over HTTPS alone; Git is given the sandbox's address for this one.
 HOST = "https://sandbox.invalid/"
@@ -55,7 +55,7 @@ def make_releases(directory: Path, name: str, image: str) -> dict[str, Release]:
     """
     archive, code = directory / "code.tar", directory / "code"
     git(ROOT, "archive", f"--output={archive}", "HEAD", "--", *PATHS)
-    shutil.unpack_archive(archive, code)
+    shutil.unpack_archive(archive, code, filter="data")
     git(code, "init", "--quiet", "--initial-branch", "master")
     git(code, "add", "--all", "--force")
     released = yaml.safe_load((code / "bodywork.yaml").read_text())

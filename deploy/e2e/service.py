@@ -11,7 +11,7 @@ from deploy.e2e.load import check_estimate
 from deploy.e2e.manifests import CLUSTER
 from deploy.e2e.pods import explain, is_ready
 from deploy.kubernetes_api import STRATEGIC_MERGE
-from deploy.rollout import (
+from deploy.releases import (
     ANSWER_TIMEOUT_SECONDS,
     ROLLOUT_TIMEOUT_SECONDS,
     Rollout,

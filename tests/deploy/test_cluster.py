@@ -127,7 +127,8 @@ def test_the_weekly_run_uses_the_runtime_image_and_its_files() -> None:
     [leftover_jobs], [weekly_run] = spec["initContainers"], spec["containers"]
     for container in containers:
         program = container["command"][1].removeprefix("/opt/bodywork/")
-        assert re.search(rf"^COPY .*deploy/{program} .*/opt/bodywork/$", recipe, re.M)
+        copied = rf"^COPY .*deploy/releases/{program} .*/opt/bodywork/$"
+        assert re.search(copied, recipe, re.MULTILINE)
     assert leftover_jobs["args"] == [NAMESPACE]
     port = STAGES["serve_model"]["service"]["port"]
     service = f"{PATCH['metadata']['name']}:{port}"

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from deploy import leftover_jobs
 from deploy.kubernetes_api import Cluster
+from deploy.releases import leftover_jobs
 from tests.deploy.api_server import ApiServer, recorded, run_api_server
 
 pytestmark = pytest.mark.once

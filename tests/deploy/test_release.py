@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.git_releases import repository_url
-from deploy.rollout import ENDPOINT
+from deploy.releases.repository import repository_url
+from deploy.releases.rollout import ENDPOINT
 from tests.bodywork_stages.conftest import copy_working_tree, git
 from tests.deploy.api_server import ApiServer, recorded, run_api_server
 
@@ -37,8 +37,8 @@ NOT_AUTHENTICATED = "Could not authenticate with active Kubernetes context.\n-->
 
 IMPATIENTLY = """
 import runpy, sys
-import deploy.rollout
-deploy.rollout.ROLLOUT_TIMEOUT_SECONDS = deploy.rollout.ANSWER_TIMEOUT_SECONDS = 0
+from deploy.releases import rollout
+rollout.ROLLOUT_TIMEOUT_SECONDS = rollout.ANSWER_TIMEOUT_SECONDS = 0
 runpy.run_module("deploy.release", run_name="__main__", alter_sys=True)
 """
 # The neighbour of `bodywork` in its environment: notes what it is to run.

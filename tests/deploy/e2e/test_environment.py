@@ -14,8 +14,8 @@ from deploy.e2e.controller import job_of
 from deploy.e2e.environment import BODYWORK_NAMESPACE, Environment
 from deploy.e2e.manifests import NAME, containers
 from deploy.e2e.releases import FIRST, REPOSITORY, make_releases
-from deploy.git_releases import Release
 from deploy.kubernetes_api import Cluster, path_of
+from deploy.releases.repository import Release
 from tests.deploy.test_cluster import VERSIONS
 
 pytestmark = pytest.mark.once

@@ -19,7 +19,7 @@ from deploy.e2e.releases import (
     make_releases,
     secrets,
 )
-from deploy.git_releases import TAG, Release, git
+from deploy.releases.repository import TAG, Release, git
 from pipeline.train_model import parse_arguments
 from tests.deploy.test_bodywork_yaml import CONFIGURATION, KNOWN_KEYS, ROOT
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
 
-from deploy.git_releases import Release
 from deploy.kubernetes_api import Cluster, Refusal
-from deploy.weekly_run import check_age, read_version
+from deploy.releases.repository import Release
+from deploy.releases.weekly_run import check_age, read_version
 
 ROLLOUT_TIMEOUT_SECONDS = 300
 ANSWER_TIMEOUT_SECONDS = 60

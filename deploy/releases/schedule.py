@@ -5,9 +5,9 @@ from typing import Any
 
 import yaml
 
-from deploy.git_releases import ROOT, Release
 from deploy.kubernetes_api import STRATEGIC_MERGE, Cluster, path_of
-from deploy.rollout import branch_of
+from deploy.releases.repository import ROOT, Release
+from deploy.releases.rollout import branch_of
 
 MANIFEST = ROOT / "deploy" / "cluster" / "schedule.yaml"
 # As often as it runs, and as long as its runs are kept.
