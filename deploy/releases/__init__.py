@@ -1,7 +1,15 @@
 """A release: where it comes from, what it is on a cluster, and how it gets there."""
 
-from deploy.releases.leftover_jobs import remove_leftover_jobs
-from deploy.releases.repository import ROOT, Release, find_release, git, make_release
+from deploy.releases.deployment import deploy
+from deploy.releases.lease import Lease, LeaseLostError
+from deploy.releases.repository import (
+    ROOT,
+    SCHEDULE,
+    Release,
+    find_release,
+    git,
+    make_release,
+)
 from deploy.releases.rollout import (
     ANSWER_TIMEOUT_SECONDS,
     ENDPOINT,
@@ -9,10 +17,11 @@ from deploy.releases.rollout import (
     ROLLOUT_TIMEOUT_SECONDS,
     Rollout,
     branch_of,
+    check_estimate,
     last_logs,
-    repeat_until_true,
+    template_of,
 )
-from deploy.releases.schedule import Schedule
+from deploy.releases.schedule import Schedule, released_tag, released_template
 
 __all__ = [
     "ANSWER_TIMEOUT_SECONDS",
@@ -20,14 +29,20 @@ __all__ = [
     "ORDER",
     "ROLLOUT_TIMEOUT_SECONDS",
     "ROOT",
+    "SCHEDULE",
+    "Lease",
+    "LeaseLostError",
     "Release",
     "Rollout",
     "Schedule",
     "branch_of",
+    "check_estimate",
+    "deploy",
     "find_release",
     "git",
     "last_logs",
     "make_release",
-    "remove_leftover_jobs",
-    "repeat_until_true",
+    "released_tag",
+    "released_template",
+    "template_of",
 ]

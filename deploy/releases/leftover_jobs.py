@@ -1,63 +1,43 @@
-"""Remove the Jobs that an interrupted deployment left behind.
+"""The Jobs that an interrupted deployment left behind, on which the next would fail.
 
-Usage: python leftover_jobs.py NAMESPACE
-
-Bodywork names a Job by its stage, so the next deployment fails on one that is still
-there. The runtime image holds a copy of this file, for the environment of Bodywork and
-its older client of Kubernetes.
+Bodywork names a Job by its stage, and fails if one of that name is there.
 """
 
-import ssl
-import sys
-import time
-from datetime import UTC, datetime, timedelta
+from deploy.kubernetes_api import Cluster, NotYetError, wait_for
 
-from kubernetes import client, config
-from urllib3.util import ssl_
-
-# Longer than Bodywork waits for any stage: an older Job is nobody's any more.
-ABANDONED = timedelta(minutes=15)
-POLL_SECONDS = 2
+# Longer than the pod of a Job takes to end.
+REMOVAL_TIMEOUT_SECONDS = 90
 
 
-def remove_leftover_jobs(namespace: str, api_client: client.ApiClient) -> list[str]:
-    """Remove the Jobs of stages in a namespace.
+def remove_leftover_jobs(cluster: Cluster, namespace: str) -> list[str]:
+    """Remove the Jobs of stages in a namespace, and wait until their pods are gone.
 
-    One that is not finished may be that of a deployment at work, which removes it
-    itself; it is waited for until it is finished or abandoned.
+    Only for who holds the lease: then nobody alive made them.
 
     Returns:
-        The names of those that were removed.
+        The names of those that were there.
+
+    Raises:
+        RuntimeError: Some cannot be removed.
     """
-    batch = client.BatchV1Api(api_client)
-    removed: set[str] = set()
-    while True:
-        jobs = batch.list_namespaced_job(namespace, label_selector="app=bodywork").items
-        if not jobs:
-            return sorted(removed)
-        for job in jobs:
-            conditions = {condition.type for condition in job.status.conditions or []}
-            age = datetime.now(UTC) - job.metadata.creation_timestamp
-            if conditions & {"Complete", "Failed"} or age > ABANDONED:
-                removed.add(job.metadata.name)
-                try:
-                    batch.delete_namespaced_job(
-                        job.metadata.name, namespace, propagation_policy="Background"
-                    )
-                except client.ApiException as error:
-                    if error.status != 404:
-                        raise
-        time.sleep(POLL_SECONDS)
+    path = f"/apis/batch/v1/namespaces/{namespace}/jobs"
 
+    def list_jobs() -> list[str]:
+        jobs = cluster.get(path, labelSelector="app=bodywork")["items"]
+        return [str(job["metadata"]["name"]) for job in jobs]
 
-if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    # The authorities of EKS lack a key identifier: kubernetes-client/python#2394.
-    vars(ssl_)["VERIFY_X509_STRICT"] = ssl.VerifyFlags(0)
+    def check_gone() -> None:
+        if left := list_jobs():
+            raise NotYetError(f"{', '.join(left)} stayed")
+
+    names = list_jobs()
     try:
-        config.load_incluster_config()
-        names = remove_leftover_jobs(sys.argv[1], client.ApiClient())
-    except Exception as error:
-        sys.exit(f"Could not remove leftover jobs: {error}")
-    print(f"Removed leftover jobs: {', '.join(names) or 'none were there'}.")
+        for name in names:
+            cluster.delete(f"{path}/{name}", "Foreground")
+        wait_for(check_gone, REMOVAL_TIMEOUT_SECONDS)
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"Jobs that an interrupted run left behind could not be removed ({error}); "
+            f"kubectl -n {namespace} delete jobs --all does."
+        ) from error
+    return names

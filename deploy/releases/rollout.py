@@ -1,38 +1,48 @@
 """What must be true of the cluster after a release; nothing else is believed."""
 
 import json
-import time
+import math
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
-from deploy.kubernetes_api import Cluster, Refusal
+from deploy.kubernetes_api import ApiError, Cluster, NotYetError, wait_for
+from deploy.releases.model_versions import read_version
 from deploy.releases.repository import Release
-from deploy.releases.weekly_run import check_age, read_version
 
 ROLLOUT_TIMEOUT_SECONDS = 300
 ANSWER_TIMEOUT_SECONDS = 60
-POLL_SECONDS = 2
-
-Result = TypeVar("Result")
 
 ENDPOINT = "api/v0.1/time_to_dispatch"
 ORDER = {"product_code": "SKU001", "orders_placed": 112}
+# Of the pods of a Deployment, the API server names a template by its hash.
+HASH_LABEL = "pod-template-hash"
 
 
 class Rollout:
-    """The service of a release, as the cluster has it."""
+    """The service of a release, as the cluster has it.
 
-    def __init__(self, cluster: Cluster, release: Release) -> None:
-        pipeline = release.configuration["pipeline"]
-        stages = release.configuration["stages"]
-        [stage] = [name for name in stages if "service" in stages[name]]
+    Attributes:
+        request_estimate: Makes one request for an estimate; returns the answer.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        release: Release,
+        request_estimate: Callable[[], bytes] | None = None,
+    ) -> None:
         self.cluster = cluster
         self.release = release
-        self.namespace = str(pipeline.get("namespace") or pipeline["name"])
-        self.name = stage.replace("_", "-")
-        self.port = int(stages[stage]["service"]["port"])
-        self.path = f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{self.name}"
+        self.request_estimate = request_estimate or self._request_through_api_server
+        self.path = (
+            f"/apis/apps/v1/namespaces/{release.namespace}/deployments/"
+            f"{release.service}"
+        )
+        self.service_path = (
+            f"/api/v1/namespaces/{release.namespace}/services/"
+            f"{release.service}:{release.port}/proxy"
+        )
 
     def check(self, trained_after: datetime | None = None) -> str:
         """Check that the service runs the release and answers.
@@ -48,7 +58,7 @@ class Rollout:
             RuntimeError: Something is not as it must be.
         """
         self.check_code()
-        repeat_until_true(self.check_replicas, ROLLOUT_TIMEOUT_SECONDS)
+        wait_for(self.check_replicas, ROLLOUT_TIMEOUT_SECONDS)
 
         def ask() -> str:
             version = self.ask()
@@ -56,8 +66,7 @@ class Rollout:
                 self.check_model(version, trained_after)
             return version
 
-        # A pod that goes away may answer for a moment more.
-        return repeat_until_true(ask, ANSWER_TIMEOUT_SECONDS)
+        return wait_for(ask, ANSWER_TIMEOUT_SECONDS)
 
     def check_code(self) -> None:
         """Check that new pods get the code of the release.
@@ -71,7 +80,7 @@ class Rollout:
         tag = branch_of(template)
         if tag != self.release.tag or not self.release.commit.startswith(commit):
             raise RuntimeError(
-                f"Deployment {self.name} runs {tag}, commit {commit}, not "
+                f"Deployment {self.release.service} runs {tag}, commit {commit}, not "
                 f"{self.release.tag}, commit {self.release.commit[:7]}; "
                 "see Bodywork's output."
             )
@@ -80,7 +89,7 @@ class Rollout:
         """Check that all replicas are ready and of the newest template.
 
         Raises:
-            RuntimeError: They are not.
+            NotYetError: They are not.
         """
         deployment = self.read()
         wanted, status = deployment["spec"]["replicas"], deployment["status"]
@@ -94,45 +103,51 @@ class Rollout:
         ]
         if not observed or counts != [wanted] * len(counts):
             existing, updated, ready, _ = counts
-            raise RuntimeError(
-                f"Deployment {self.name} has {existing} pods, {updated} of the newest "
-                f"release and {ready} ready, where {wanted} of each are due; "
-                f"kubectl -n {self.namespace} describe pods tells why."
+            raise NotYetError(
+                f"Deployment {self.release.service} has {existing} pods, {updated} of "
+                f"the newest release and {ready} ready, where {wanted} of each are "
+                f"due; kubectl -n {self.release.namespace} describe pods tells why."
             )
 
-    def request_estimate(self) -> bytes:
-        """Make one request through the Service; returns the answer."""
-        path = (
-            f"/api/v1/namespaces/{self.namespace}/services/{self.name}:{self.port}"
-            f"/proxy/{ENDPOINT}"
-        )
-        return self.cluster.request("POST", path, ORDER)
-
     def ask(self) -> str:
-        """Ask for an estimate through the Service; returns the model's version.
+        """Ask for an estimate; returns the version of the model that made it.
 
         Raises:
-            RuntimeError: None came back.
+            NotYetError: The service does not answer now.
+            RuntimeError: What came back is no estimate.
         """
-        answer = json.loads(self.request_estimate())
-        hours = answer.get("est_hours_to_dispatch")
-        if not isinstance(hours, float) or "model_version" not in answer:
-            raise RuntimeError(f"Service {self.name} answered {answer}, no estimate.")
-        return str(answer["model_version"])
+        try:
+            content = self.request_estimate()
+        except OSError as error:
+            raise NotYetError(f"The service does not answer ({error}).") from error
+        return check_estimate(content)
 
     def check_model(self, version: str, trained_after: datetime) -> None:
         """Check that a model is the one that was just trained.
 
         Raises:
-            RuntimeError: It is an older one, or other code made it.
+            NotYetError: It is an older one, or other code made it; a pod that goes
+                away may answer for a moment more.
         """
-        check_age(version, trained_after)
-        commit = read_version(version)["pipeline_git_commit_hash"]
-        if not self.release.commit.startswith(commit):
-            raise RuntimeError(
-                f"The model in service was made by commit {commit}, not by "
-                f"{self.release.commit[:7]}; another release may be under way."
+        made, commit = read_version(version)
+        if made < trained_after:
+            raise NotYetError(
+                f"The model in service was made at {made.isoformat()}, before this "
+                "deployment: the one just trained does not serve. "
+                + " ".join(self.refused_models())
             )
+        if not self.release.commit.startswith(commit):
+            raise NotYetError(
+                f"The model in service was made by commit {commit}, not by "
+                f"{self.release.commit[:7]}."
+            )
+
+    def refused_models(self) -> list[str]:
+        """Why the service has refused models, in its own sentences."""
+        try:
+            return list(self.cluster.get(f"{self.service_path}/readyz")["refused"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            return [f"/readyz does not tell what was refused ({error})."]
 
     def read(self) -> Any:
         """Read the Deployment.
@@ -143,10 +158,32 @@ class Rollout:
         deployment = self.cluster.find(self.path)
         if deployment is None:
             raise RuntimeError(
-                f"There is no Deployment {self.name} in namespace {self.namespace}; "
-                "release with python -m deploy.release, and see Bodywork's output."
+                f"There is no Deployment {self.release.service} in namespace "
+                f"{self.release.namespace}; release with python -m deploy.release, and "
+                "see Bodywork's output."
             )
         return deployment
+
+    def _request_through_api_server(self) -> bytes:
+        return self.cluster.request("POST", f"{self.service_path}/{ENDPOINT}", ORDER)
+
+
+def check_estimate(content: bytes) -> str:
+    """Check an answer of the service; returns the version of the model.
+
+    Raises:
+        RuntimeError: It is no estimate.
+    """
+    try:
+        answer = json.loads(content)
+        hours, version = answer["est_hours_to_dispatch"], answer["model_version"]
+        is_time = isinstance(hours, float) and math.isfinite(hours) and hours >= 0
+        if is_time and isinstance(version, str):
+            return version
+    except (ValueError, TypeError, KeyError):
+        pass
+    shown = " ".join(content.decode(errors="replace").split())[:200]
+    raise RuntimeError(f"The service answered {shown!r}, which is no estimate.")
 
 
 def branch_of(pod: Any) -> str:
@@ -158,26 +195,18 @@ def branch_of(pod: Any) -> str:
     return ""
 
 
-def repeat_until_true(check: Callable[[], Result], seconds: float) -> Result:
-    """Repeat a check until it passes.
-
-    Raises:
-        RuntimeError: It has not after that time; with its last sentence.
-    """
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            return check()
-        except RuntimeError:
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(POLL_SECONDS)
+def template_of(deployment: Any) -> Any:
+    """The template of a Deployment's pods, without what Bodywork's rollback leaves."""
+    template = deployment["spec"]["template"]
+    labels = template["metadata"].get("labels", {})
+    kept = {name: value for name, value in labels.items() if name != HASH_LABEL}
+    return {**template, "metadata": {**template["metadata"], "labels": kept}}
 
 
 def last_logs(rollout: Rollout, pods: int = 3, lines: int = 20) -> str:
     """The last lines of a release's newest pods."""
     cluster, tag = rollout.cluster, rollout.release.tag
-    path = f"/api/v1/namespaces/{rollout.namespace}/pods"
+    path = f"/api/v1/namespaces/{rollout.release.namespace}/pods"
     # Those of the previous release are well, and would hide what is wrong.
     found = [pod for pod in cluster.get(path)["items"] if branch_of(pod) == tag]
     found.sort(key=lambda pod: pod["metadata"]["creationTimestamp"], reverse=True)
@@ -187,7 +216,7 @@ def last_logs(rollout: Rollout, pods: int = 3, lines: int = 20) -> str:
         try:
             log = cluster.request("GET", f"{path}/{name}/log", tailLines=str(lines))
             text = log.decode(errors="replace").rstrip()
-        except Refusal as refusal:
-            text = str(refusal)
+        except ApiError as error:
+            text = str(error)
         shown.append(f"--- {name}, {pod['status'].get('phase')}:\n{text or '(empty)'}")
     return "\n".join(shown) or f"--- {tag} has no pods now; see Bodywork's output."

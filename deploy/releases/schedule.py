@@ -1,57 +1,65 @@
 """The weekly run, as the cluster has it: a CronJob that deploys a release."""
 
+import json
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import yaml
-
-from deploy.kubernetes_api import STRATEGIC_MERGE, Cluster, path_of
-from deploy.releases.repository import ROOT, Release
+from deploy.kubernetes_api import Cluster, path_of
+from deploy.releases.repository import Release
 from deploy.releases.rollout import branch_of
 
-MANIFEST = ROOT / "deploy" / "cluster" / "schedule.yaml"
 # As often as it runs, and as long as its runs are kept.
 WEEK = timedelta(days=7)
+# Where the CronJob keeps the pods of the release that it deploys.
+TEMPLATE = "release/pod-template"
 
 
 class Schedule:
-    """The CronJob that deploy/cluster describes, or another like it."""
+    """The CronJob of a pipeline: the one place that says what is released.
 
-    def __init__(self, cluster: Cluster, manifest: Any = None) -> None:
+    `python -m deploy.release` makes it of deploy/cluster/schedule.yaml, with tag and
+    image of the release, when the release serves.
+    """
+
+    def __init__(self, cluster: Cluster, manifest: Any) -> None:
+        """Take name and namespace from a manifest of it."""
         self.cluster = cluster
-        self.manifest = manifest or yaml.safe_load(MANIFEST.read_text())
-        self.path = path_of(self.manifest)
-        self.name = self.manifest["metadata"]["name"]
-        self.namespace = self.manifest["metadata"]["namespace"]
+        self.path = path_of(manifest)
+        self.name = manifest["metadata"]["name"]
+        self.namespace = manifest["metadata"]["namespace"]
 
-    def tag(self) -> str:
-        """The tag of the release that it deploys; "" before the first one.
+    def read(self) -> Any:
+        """Read the CronJob; None before the first release."""
+        return self.cluster.find(self.path)
 
-        Raises:
-            RuntimeError: The cluster has no such CronJob.
+    def write(self, release: Release, template: Any) -> None:
+        """Let it deploy a release from now on; one that is paused stays paused.
+
+        Args:
+            template: Of the pods of the release, for going back to them.
         """
-        found = self.cluster.find(self.path)
-        if found is None:
-            raise RuntimeError(
-                f"The cluster has no CronJob {self.name}; "
-                "make it with kubectl apply -k deploy/cluster."
-            )
-        return branch_of(found["spec"]["jobTemplate"]["spec"]["template"])
+        manifest = deepcopy(release.schedule)
+        metadata = manifest["metadata"]
+        metadata["annotations"] = {TEMPLATE: json.dumps(template)}
+        pods = manifest["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+        for container in [*pods.get("initContainers", []), *pods["containers"]]:
+            container["image"] = release.image
+        [container] = pods["containers"]
+        container["args"] = [release.repository, f"--branch={release.tag}"]
+        self.put(manifest)
 
-    def write(self, release: Release) -> None:
-        """Let it deploy a release from now on."""
-        containers = {
-            "initContainers": [{"name": "leftover-jobs", "image": release.image}],
-            "containers": [
-                {
-                    "name": "bodywork",
-                    "image": release.image,
-                    "args": [release.repository, f"--branch={release.tag}"],
-                }
-            ],
-        }
-        change = {"spec": {"jobTemplate": {"spec": {"template": {"spec": containers}}}}}
-        self.cluster.patch(self.path, change, STRATEGIC_MERGE)
+    def put(self, manifest: Any) -> None:
+        """Put a CronJob in the place of the one that is there, if any."""
+        found = self.read()
+        if found is None:
+            self.cluster.create(manifest)
+            return
+        metadata = {**manifest["metadata"]}
+        # It may have been changed meanwhile: by a pause, or by its last run.
+        metadata["resourceVersion"] = found["metadata"]["resourceVersion"]
+        spec = {**manifest["spec"], "suspend": found["spec"].get("suspend", False)}
+        self.cluster.replace({**manifest, "metadata": metadata, "spec": spec})
 
     def check(self, release: Release) -> str:
         """Check that it deploys a release, and that its last run did not fail.
@@ -63,13 +71,13 @@ class Schedule:
             RuntimeError: It names another release, is paused, has not run for a week,
                 or its last run failed.
         """
-        scheduled = self.tag()
+        found = self.read()
+        scheduled = released_tag(found)
         if scheduled != release.tag:
             raise RuntimeError(
                 f"The weekly run deploys {scheduled or 'nothing'}, not {release.tag}; "
                 f"release it again with python -m deploy.release {release.tag}."
             )
-        found = self.cluster.get(self.path)
         if found["spec"].get("suspend"):
             raise RuntimeError(
                 "The weekly run is paused; docs/deploy.md says how to resume it."
@@ -110,3 +118,24 @@ class Schedule:
             if (owner["kind"], owner["name"]) == ("CronJob", self.name)
         ]
         return sorted(runs, key=lambda job: job["metadata"]["creationTimestamp"])
+
+
+def released_tag(schedule: Any) -> str:
+    """The tag of the release that a CronJob deploys; "" before the first one."""
+    return branch_of(pods_of(schedule)) if schedule else ""
+
+
+def released_repository(schedule: Any) -> str:
+    """The URL from which a CronJob's release is cloned; "" before the first one."""
+    arguments = pods_of(schedule)["spec"]["containers"][0].get("args") or [""]
+    return str(arguments[0])
+
+
+def released_template(schedule: Any) -> Any:
+    """The template of the pods that a CronJob's release has; None if unknown."""
+    annotations = schedule["metadata"].get("annotations", {}) if schedule else {}
+    return json.loads(annotations.get(TEMPLATE, "null"))
+
+
+def pods_of(schedule: Any) -> Any:
+    return schedule["spec"]["jobTemplate"]["spec"]["template"]

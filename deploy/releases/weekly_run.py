@@ -1,101 +1,85 @@
-"""The weekly run: deploy with Bodywork, and fail unless the model just trained serves.
+"""The weekly run: deploy what is released, and fail unless its new model serves.
 
-Usage: python weekly_run.py NAMESPACE SERVICE:PORT REPOSITORY --branch=RELEASE
+Usage: python -m deploy.releases.weekly_run NAMESPACE NAME, those of its CronJob
 
-Bodywork exits with 0 on some failures, and a service that refuses the new model takes
-an older one. So the service is asked which model it has, through the API server. The
-runtime image holds a copy of this file, for the environment of Bodywork.
+It waits until no release is under way, and takes what is released from the CronJob
+then, not from its own arguments. The runtime image holds what it needs of deploy/, for
+the environment of Bodywork and its older client of Kubernetes.
 """
 
-import json
-import ssl
-import subprocess
+import signal
 import sys
-import time
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
-from kubernetes import client, config
-from urllib3.exceptions import HTTPError
-from urllib3.util import ssl_
+from deploy.kubernetes_api import Cluster
+from deploy.releases.deployment import deploy
+from deploy.releases.lease import Lease
+from deploy.releases.repository import clone_release
+from deploy.releases.rollout import Rollout, last_logs
+from deploy.releases.schedule import Schedule, released_repository, released_tag
 
-# Beside this file in the image.
-LAUNCHER = Path(__file__).with_name("launch.py")
-# A pod that goes away may answer for a moment more.
-ATTEMPTS = 30
-POLL_SECONDS = 2
-TIMEOUT_SECONDS = 10
-
-
-def read_version(model_version: str) -> dict[str, str]:
-    """Read what a model's version says: its name, when and of what it was made, ..."""
-    return dict(pair.split(":", 1) for pair in model_version.split("|"))
+LAUNCHER = Path(__file__).parents[1] / "bodywork" / "launch.py"
+# What a shell says of a process that SIGTERM ended.
+TERMINATED = 128 + signal.SIGTERM
 
 
-def check_age(model_version: str, trained_after: datetime) -> None:
-    """Check that a model is the one that was just trained.
-
-    Raises:
-        RuntimeError: It is an older one.
-    """
-    made = read_version(model_version)["model_timestamp"]
-    if datetime.fromisoformat(made) < trained_after:
-        raise RuntimeError(
-            f"The model in service was made at {made}, before this deployment: the one "
-            "just trained does not serve; /readyz tells what was refused."
-        )
-
-
-def ask(namespace: str, service: str, trained_after: datetime) -> str:
-    """Ask the service for its model, until that is the one just trained.
-
-    Returns:
-        Its version.
+def main(
+    namespace: str,
+    name: str,
+    launcher: Sequence[str] = (sys.executable, str(LAUNCHER)),
+) -> None:
+    """Deploy the release that the CronJob names when nobody else is at work.
 
     Raises:
-        RuntimeError: It is an older one, or the service does not answer.
+        RuntimeError: The release does not serve with the model just trained.
     """
-    for attempt in range(ATTEMPTS):
-        time.sleep(POLL_SECONDS if attempt else 0)
-        try:
-            answer = client.CoreV1Api().connect_get_namespaced_service_proxy_with_path(
-                service,
-                namespace,
-                "readyz",
-                _preload_content=False,
-                _request_timeout=TIMEOUT_SECONDS,
+    cluster = Cluster()
+    manifest = {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": {"name": name, "namespace": namespace},
+    }
+    schedule = Schedule(cluster, manifest)
+    with Lease(cluster, manifest, "the weekly run").hold(say):
+        found = schedule.read()
+        tag = released_tag(found)
+        if not tag:
+            raise RuntimeError(
+                "Nothing is released yet: run python -m deploy.release first."
             )
-            readiness = json.loads(answer.data)
-            check_age(readiness["model_version"], trained_after)
-            return str(readiness["model_version"])
-        except client.ApiException as error:
-            failure = f"{service} answered {error.status} {error.reason}."
-        except HTTPError as error:
-            failure = f"The API server does not answer: {error}."
-        except RuntimeError as error:
-            failure = " ".join([str(error), *readiness["refused"]])
-    raise RuntimeError(failure)
+        say(f"Deploying {tag}, which is released.")
+        with TemporaryDirectory() as directory:
+            release = clone_release(released_repository(found), tag, Path(directory))
+        rollout = Rollout(cluster, release)
+        try:
+            version = deploy(rollout, launcher)
+        except RuntimeError:
+            with suppress(RuntimeError):
+                say(last_logs(rollout))
+            raise
+    say(f"{tag} answers with {version}.")
 
 
-def main(namespace: str, service: str, arguments: list[str]) -> int:
-    """Run Bodywork, then ask the service; returns Bodywork's exit code.
+def say(line: str) -> None:
+    print(line, flush=True)
 
-    Raises:
-        RuntimeError: The model just trained does not serve.
-    """
-    started = datetime.now(UTC)
-    command = [sys.executable, str(LAUNCHER), "create", "deployment", *arguments]
-    exit_code = subprocess.call(command)
-    if exit_code == 0:
-        print(f"It answers with {ask(namespace, service, started)}.")
-    return exit_code
+
+def interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
-    # The authorities of EKS lack a key identifier: kubernetes-client/python#2394.
-    vars(ssl_)["VERIFY_X509_STRICT"] = ssl.VerifyFlags(0)
-    config.load_incluster_config()
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    signal.signal(signal.SIGTERM, interrupt)
     try:
-        sys.exit(main(sys.argv[1], sys.argv[2], sys.argv[3:]))
+        main(*sys.argv[1:3])
     except RuntimeError as error:
         sys.exit(f"The weekly run failed: {error}")
+    except KeyboardInterrupt:
+        # A drained node, say; another pod then does it all.
+        sys.exit(TERMINATED)

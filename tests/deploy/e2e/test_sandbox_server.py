@@ -56,7 +56,7 @@ def sandbox(directory: Path) -> Iterator[tuple[str, Path]]:
     ):
         try:
             # As its readiness probe does.
-            while not is_ready(f"{address}/repository.git/HEAD"):
+            while not is_ready(f"{address}/repository/HEAD"):
                 assert process.poll() is None
                 time.sleep(0.05)
             yield address, log
