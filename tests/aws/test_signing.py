@@ -12,7 +12,6 @@ from types_boto3_s3 import S3Client
 from pipeline import aws
 from pipeline.aws.signing import make_old_signature, signing_keys
 from pipeline.models import main
-from pipeline.orders import PRODUCT_CODE_MAP
 from sandbox.s3_server import make_bucket
 
 OLD, NEW = "o" * 32, "n" * 32
@@ -31,10 +30,7 @@ def other_bucket() -> str:
 def put(bucket: str, at: datetime = NOW) -> str:
     """Put a model; returns its key."""
     tree = DecisionTreeRegressor().fit([[1], [2]], [1, 2])
-    curves = {
-        code: {"orders_placed": [0.0, 9.0], "hours": [1.0, 2.0]}
-        for code in PRODUCT_CODE_MAP
-    }
+    curves = {"SKU001": {"orders_placed": [0.0, 9.0], "hours": [1.0, 2.0]}}
     model = aws.Model("m", tree, DATASET, {"curves": curves})
     model._creation_time = at
     return model.put_model_to_s3(bucket, "models").removeprefix(f"{bucket}/")
@@ -65,8 +61,7 @@ def sign_as_before(s3: S3Client, bucket: str, key: str) -> None:
 
 
 def copy_to(s3: S3Client, bucket: str, key: str, other_bucket: str) -> None:
-    source = {"Bucket": bucket, "Key": key}
-    s3.copy_object(CopySource=source, Bucket=other_bucket, Key=key)
+    s3.copy_object(CopySource=f"{bucket}/{key}", Bucket=other_bucket, Key=key)
 
 
 def verified(bucket: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
