@@ -87,10 +87,10 @@ class StageParser(ArgumentParser):
     take seconds follow: help and mistakes are told at once.
     """
 
-    def __init__(self, stage: str, docstring: str | None) -> None:
-        """Make the parser of pipeline/STAGE.py."""
-        super().__init__(prog=f"python -m pipeline.{stage}", allow_abbrev=False)
-        self.stage = stage
+    def __init__(self, module: str, docstring: str | None) -> None:
+        """Make the parser of a stage, such as pipeline.train_model."""
+        super().__init__(prog=f"python -m {module}", allow_abbrev=False)
+        self.file = f"{module.rpartition('.')[2]}.py"
         self.docstring = docstring or ""
 
     def format_help(self) -> str:
@@ -98,7 +98,7 @@ class StageParser(ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         configure_logger().error(
-            f"Invalid arguments passed to {self.stage}.py: {message}; "
+            f"Invalid arguments passed to {self.file}: {message}; "
             f"see {self.prog} --help."
         )
         self.exit(1)

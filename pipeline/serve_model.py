@@ -14,7 +14,7 @@ from math import isfinite
 from pipeline.logs import StageParser, bucket_name, ending_with_errors
 
 if __name__ == "__main__":
-    parser = StageParser("serve_model", __doc__)
+    parser = StageParser("pipeline.serve_model", __doc__)
     parser.add_argument("s3_bucket", metavar="S3_BUCKET", type=bucket_name)
     chosen = parser.parse_args()
 

@@ -30,7 +30,7 @@ from pipeline.logs import (
 )
 
 if __name__ == "__main__":
-    parser = StageParser("train_model", __doc__)
+    parser = StageParser("pipeline.train_model", __doc__)
     parser.add_argument("s3_bucket", metavar="S3_BUCKET", type=bucket_name)
     for level in ("error", "warning"):
         name = f"R_SQUARED_{level.upper()}_THRESHOLD"
@@ -105,6 +105,8 @@ HYPERPARAM_GRID: dict[str, list[Any]] = {
     "min_samples_split": [*range(2, 11)],
     "min_samples_leaf": [*range(2, 11)],
 }
+# Whatever has another name is a delivery if it has its columns.
+DELIVERY_NAME = "time_to_dispatch"
 # A delivery comes each Friday; a day more for one that is late.
 OLDEST_DELIVERY = timedelta(days=8)
 
@@ -155,14 +157,17 @@ def main(
             f"Warning threshold {metric_warning_threshold} is below error threshold "
             f"{metric_error_threshold}, so the warning can never fire."
         )
-    dataset = aws.get_latest_csv_dataset_from_s3(s3_bucket, DATASETS_FOLDER)
+    dataset = find_delivery(s3_bucket)
     log.info(f"Retrieved dataset from {dataset.address} (SHA-256 {dataset.hash}).")
     if only_if_new and was_trained_on(s3_bucket, dataset):
         log.info(f"Nothing to do: a model was trained on {dataset.address} already.")
         return
 
     with collecting_warnings() as warnings:
-        champion = find_champion(s3_bucket)
+        model_in_service = aws.get_champion_from_s3(
+            s3_bucket, MODELS_FOLDER, check=read_champion
+        )
+        champion = read_champion(model_in_service) if model_in_service else None
         warn_if_nothing_new(dataset, champion)
         delivery = examine(dataset, champion, accept_shift)
         drift = report_drift(s3_bucket, delivery, champion)
@@ -220,6 +225,58 @@ def check_features() -> None:
         )
 
 
+def find_delivery(s3_bucket: str) -> aws.Dataset:
+    """Read the newest delivery.
+
+    What else is newer is told in one WARNING: what no delivery is called or placed
+    like, other files, and deliveries that S3 does not let us read.
+
+    Raises:
+        ValueError: The newest delivery cannot be read as CSV.
+        RuntimeError: There is none, or S3 could not be read.
+    """
+    survey = aws.survey_folder("csv", s3_bucket, DATASETS_FOLDER)
+    passed_over = survey.passed_over
+    found = None
+    for artefact, read in aws.read_each(survey.usable, read_delivery):
+        if isinstance(read, aws.Dataset):
+            found = read
+            break
+        reason = str(read)
+        passed_over.append(aws.PassedOver(artefact.address, artefact.timestamp, reason))
+    newer = [each for each in passed_over if not found or each.when > found.datetime]
+    told = "; ".join(f"{each.address} {each.reason}" for each in newer)
+    if found is None:
+        raise RuntimeError(
+            f"No delivery found in s3://{s3_bucket}/{DATASETS_FOLDER}/; deliver one "
+            f"named like {DELIVERY_NAME}_2021-07-03T23:00:00.csv"
+            + (f" (what is there: {told})." if told else ".")
+        )
+    if newer:
+        log.warning(f"Passed over, though newer than {found.address}: {told}.")
+    return found
+
+
+def read_delivery(artefact: aws.S3TimestampedArtefact) -> aws.Dataset | str:
+    """Read a delivery; of another file, the reason why it is none.
+
+    Raises:
+        ValueError: It is named as a delivery, and cannot be read as CSV.
+        S3Failure: S3 could not be read.
+    """
+    is_named = artefact.key.rpartition("/")[2].startswith(DELIVERY_NAME)
+    try:
+        dataset = aws.get_csv_dataset(artefact)
+    except ValueError as error:
+        if is_named:
+            raise
+        return f"is no delivery: {error}"
+    missing = {*FEATURES, LABEL} - {*dataset.data.columns}
+    if missing and not is_named:
+        return f"is no delivery: it lacks the columns {', '.join(sorted(missing))}"
+    return dataset
+
+
 def was_trained_on(s3_bucket: str, dataset: aws.Dataset) -> bool:
     """Whether a model in the bucket was trained on a delivery, even if it is not the
     one in service any more."""
@@ -230,25 +287,6 @@ def was_trained_on(s3_bucket: str, dataset: aws.Dataset) -> bool:
         if model is not None and model.train_dataset_hash == dataset.hash:
             return True
     return False
-
-
-def find_champion(s3_bucket: str) -> Champion | None:
-    """Find the newest model that a service would take.
-
-    Raises:
-        S3Failure: None could be read.
-    """
-    refused = False
-    for candidate in aws.read_models_from_s3(s3_bucket, MODELS_FOLDER, read_champion):
-        if candidate.model is not None:
-            return read_champion(candidate.model)
-        refused = True
-        log.warning(f"Passed over, as a service does: {candidate.refusal}")
-    if refused:
-        log.warning("No champion to compare with: no model in the bucket can be used.")
-    else:
-        log.info("No champion to compare with: this is the first model.")
-    return None
 
 
 def warn_if_nothing_new(dataset: aws.Dataset, champion: Champion | None) -> None:

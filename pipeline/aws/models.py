@@ -362,7 +362,7 @@ def read_models_from_s3(
     """Read the models directly in a folder one by one, the newest first.
 
     Args:
-        check: Raises RuntimeError for a model that is of no use.
+        check: Raises for a model that is of no use; a RuntimeError in a sentence.
 
     Raises:
         S3Failure: The folder could not be listed, or none of the models be read.
@@ -408,11 +408,27 @@ def read_model(
         refusals.append(tell_unproved(found, error))
     try:
         content = unpickle(found)
-        check(content)
+        apply(check, content)
     except RuntimeError as error:
         refusals.append(str(error))
     refusal = next(iter(refusals), "")
     return Candidate(artefact, refusal, found, proof, content, is_of_another_bucket)
+
+
+def apply(check: Callable[[Model], object], model: Model) -> None:
+    """Check a model; whatever the check stumbles over, no newer or older one suffers.
+
+    Raises:
+        RuntimeError: It is of no use.
+    """
+    try:
+        check(model)
+    except RuntimeError:
+        raise
+    except Exception as error:
+        raise RuntimeError(
+            f"Model {quote(model)} cannot be used ({quote(error)}); train a new one."
+        ) from error
 
 
 def get_newest_good_model_from_s3(
@@ -423,7 +439,7 @@ def get_newest_good_model_from_s3(
     Each newer one that is refused is an ERROR in the log.
 
     Args:
-        check: Raises RuntimeError for a model that is of no use.
+        check: Raises for a model that is of no use; a RuntimeError in a sentence.
 
     Returns:
         The model, and why each newer one was refused.
@@ -447,6 +463,31 @@ def get_newest_good_model_from_s3(
         f"None of the {len(refusals)} models in s3://{bucket}/{folder}/ can be used, "
         f"the newest because: {refusals[0] if refusals else 'it was just added'}"
     )
+
+
+def get_champion_from_s3(
+    bucket: str, folder: str, check: Callable[[Model], object]
+) -> Model | None:
+    """Get the model that a new one is to replace: what a service would take now.
+
+    Each newer one that is of no use is a WARNING in the log.
+
+    Args:
+        check: Raises for a model that is of no use; a RuntimeError in a sentence.
+
+    Returns:
+        The model; None if there is none to compare with.
+
+    Raises:
+        S3Failure: S3 could not be read. What is there may be better than any new one.
+        ValueError: The signing key is too short.
+    """
+    for candidate in read_models_from_s3(bucket, folder, check):
+        if candidate.model is not None:
+            return candidate.model
+        log.warning(f"No champion: {candidate.refusal}")
+    log.info("There is no champion to compare with.")
+    return None
 
 
 def quote(found: object) -> str:

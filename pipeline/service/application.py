@@ -58,7 +58,7 @@ def create_service(
         """Answers as long as the process does."""
         return Liveness()
 
-    @app.get("/readyz", summary="Can it answer estimates?", tags=["operation"])
+    @app.get("/readyz", summary="Can it answer requests?", tags=["operation"])
     async def readyz() -> Readiness:
         """Answers from the moment that a model is loaded, and names it."""
         return readiness

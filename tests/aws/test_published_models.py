@@ -12,10 +12,9 @@ from pandas import DataFrame
 from types_boto3_s3 import S3Client
 
 from pipeline import aws
-from pipeline.estimator import read_curves
+from pipeline.estimator import read_champion, read_curves
 from pipeline.gates import Outcome, challenge_champion
 from pipeline.models import main
-from pipeline.train_model import find_champion
 from pipeline.estimator.products import FORMER_PRODUCTS
 
 FOLDER = Path(__file__).parents[1] / "published_models"
@@ -90,8 +89,9 @@ def test_it_serves(published: Published, bucket: str) -> None:
 
 
 def test_it_is_compared_as_champion(published: Published, bucket: str) -> None:
-    champion = find_champion(bucket)
-    assert champion is not None and str(champion.model) == published.model_version
+    model = aws.get_champion_from_s3(bucket, "models", check=read_champion)
+    assert model is not None and str(model) == published.model_version
+    champion = read_champion(model)
     held_out = DataFrame(
         [
             {"product_code": code, "orders_placed": placed, "hours_to_dispatch": 0.0}

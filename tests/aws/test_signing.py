@@ -8,9 +8,11 @@ import pytest
 from pandas import DataFrame
 from sklearn.tree import DecisionTreeRegressor
 from types_boto3_s3 import S3Client
+from types_boto3_s3.type_defs import CopySourceTypeDef
 
 from pipeline import aws
 from pipeline.aws.signing import make_old_signature, signing_keys
+from pipeline.estimator.products import FORMER_PRODUCTS
 from pipeline.models import main
 from sandbox.s3_server import make_bucket
 
@@ -30,7 +32,10 @@ def other_bucket() -> str:
 def put(bucket: str, at: datetime = NOW) -> str:
     """Put a model; returns its key."""
     tree = DecisionTreeRegressor().fit([[1], [2]], [1, 2])
-    curves = {"SKU001": {"orders_placed": [0.0, 9.0], "hours": [1.0, 2.0]}}
+    curves = {
+        code: {"orders_placed": [0.0, 9.0], "hours": [1.0, 2.0]}
+        for code in FORMER_PRODUCTS
+    }
     model = aws.Model("m", tree, DATASET, {"curves": curves})
     model._creation_time = at
     return model.put_model_to_s3(bucket, "models").removeprefix(f"{bucket}/")
@@ -61,7 +66,8 @@ def sign_as_before(s3: S3Client, bucket: str, key: str) -> None:
 
 
 def copy_to(s3: S3Client, bucket: str, key: str, other_bucket: str) -> None:
-    s3.copy_object(CopySource=f"{bucket}/{key}", Bucket=other_bucket, Key=key)
+    source = CopySourceTypeDef(Bucket=bucket, Key=key)
+    s3.copy_object(CopySource=source, Bucket=other_bucket, Key=key)
 
 
 def verified(bucket: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -293,3 +299,30 @@ def test_the_newest_good_model_is_found_below_refused_ones(
 
     with pytest.raises(RuntimeError, match=f"None of the 3 models in s3://.*{newer}"):
         aws.get_newest_good_model_from_s3(bucket, "models", check=refuse)
+
+
+def test_a_check_may_stumble_over_what_it_does_not_expect(bucket: str) -> None:
+    put(bucket)
+
+    def look_up(model: aws.Model) -> None:
+        raise KeyError("tree")
+
+    with pytest.raises(RuntimeError, match="cannot be used .'tree'.; train a new one"):
+        aws.get_newest_good_model_from_s3(bucket, "models", check=look_up)
+
+
+def test_the_champion_is_what_a_service_would_take(
+    s3: S3Client, bucket: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert aws.get_champion_from_s3(bucket, "models", check=str) is None
+    put(bucket)
+    good = load(bucket)
+    s3.put_object(Bucket=bucket, Key="models/m_2999-01-01.pkl", Body=b"torn")
+    assert aws.get_champion_from_s3(bucket, "models", check=str) == good
+    [warning] = [each for each in caplog.records if each.levelname == "WARNING"]
+    assert "No champion: " in warning.message and "m_2999-01-01.pkl" in warning.message
+
+
+def test_without_s3_there_is_not_merely_no_champion() -> None:
+    with pytest.raises(aws.S3Failure):
+        aws.get_champion_from_s3("no-such-bucket", "models", check=str)

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from moto import mock_aws
 
-from pipeline import aws
+from pipeline import aws, train_model
 from pipeline.aws.client import s3_client
 from pipeline.orders import DATASETS_FOLDER, MODELS_FOLDER
 from pipeline.service import DEFAULT_PORT

@@ -9,7 +9,7 @@ import pytest
 
 from tests.stages.services import ROOT, TIMEOUT_SECONDS
 
-STAGES = ["serve_model"]
+STAGES = ["serve_model", "train_model"]
 
 
 def run_stage(stage: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -43,6 +43,16 @@ def test_help_is_told_at_once(stage: str) -> None:
         ("serve_model", [], "the following arguments are required: S3_BUCKET"),
         ("serve_model", [""], "argument S3_BUCKET: it is empty"),
         ("serve_model", ["b", "--fast", "c"], "unrecognized arguments: --fast c"),
+        (
+            "train_model",
+            ["b", "nan", "0.9"],
+            "argument R_SQUARED_ERROR_THRESHOLD: 'nan' is not above 0 and at most 1",
+        ),
+        (
+            "train_model",
+            ["b", "0.8", "1.1"],
+            "argument R_SQUARED_WARNING_THRESHOLD: '1.1' is not above 0 and at most 1",
+        ),
     ],
     ids=str,
 )
