@@ -1,6 +1,7 @@
 """Models that earlier code published serve, are compared, listed and put back."""
 
 import json
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -145,7 +146,8 @@ def test_it_is_put_back(
     bucket: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    s3.put_object(Bucket=bucket, Key="models/m_2999-01-01.pkl", Body=b"torn")
+    newest = f"models/m_{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}.pkl"
+    s3.put_object(Bucket=bucket, Key=newest, Body=b"torn")
     assert main([bucket, "rollback", published.key, "--json"]) == 0
     added = json.loads(capsys.readouterr().out)["added"]
     put = s3.head_object(Bucket=bucket, Key=added.removeprefix(f"s3://{bucket}/"))
