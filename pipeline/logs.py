@@ -1,13 +1,13 @@
-"""One log format for both stages, and how each begins and ends in it."""
+"""One log format for the stages, and how each begins and ends in it."""
 
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Iterator
 from contextlib import contextmanager
 from logging import Formatter, LogRecord
-from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 FORMAT = "%(asctime)s - %(levelname)s - %(module)s.%(funcName)s - %(message)s"
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
@@ -48,6 +48,24 @@ def configure_logger() -> logging.Logger:
 
 
 @contextmanager
+def collecting_warnings() -> Iterator[list[str]]:
+    """Collect what is logged as a WARNING or worse, for the time of a with block."""
+    collected: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: LogRecord) -> None:
+            collected.append(record.getMessage())
+
+    collector = Collector(logging.WARNING)
+    logger = logging.getLogger("pipeline")
+    logger.addHandler(collector)
+    try:
+        yield collected
+    finally:
+        logger.removeHandler(collector)
+
+
+@contextmanager
 def ending_with_errors(activity: str) -> Iterator[None]:
     """Run a stage: what it raises is the last line of its log, and its exit code is 1.
 
@@ -62,35 +80,41 @@ def ending_with_errors(activity: str) -> Iterator[None]:
         sys.exit(1)
 
 
-def read_arguments(
-    usage: str | None, arguments: Sequence[str], *thresholds: str
-) -> tuple[Any, ...]:
-    """Read what a stage is started with: the bucket, and then its thresholds.
+class StageParser(ArgumentParser):
+    """Helps with a stage's docstring; a mistake is one ERROR, and exit code 1.
 
-    Args:
-        usage: Printed where they are invalid.
-        arguments: Those of the command line, without the program.
-        thresholds: What each is called; all are above 0 and at most 1.
-
-    Returns:
-        The bucket, a str, and each threshold, a float.
-
-    Raises:
-        SystemExit: They are not these: an ERROR in the log, and the exit code is 1.
+    A stage builds it right below its first imports, under `__main__`, and those that
+    take seconds follow: help and mistakes are told at once.
     """
+
+    def __init__(self, module: str, docstring: str | None) -> None:
+        """Make the parser of a stage, such as pipeline.train_model."""
+        super().__init__(prog=f"python -m {module}", allow_abbrev=False)
+        self.file = f"{module.rpartition('.')[2]}.py"
+        self.docstring = docstring or ""
+
+    def format_help(self) -> str:
+        return self.docstring
+
+    def error(self, message: str) -> NoReturn:
+        configure_logger().error(
+            f"Invalid arguments passed to {self.file}: {message}; "
+            f"see {self.prog} --help."
+        )
+        self.exit(1)
+
+
+def bucket_name(argument: str) -> str:
+    if not argument:
+        raise ArgumentTypeError("it is empty")
+    return argument
+
+
+def threshold(argument: str) -> float:
     try:
-        bucket, *numbers = arguments[0], *map(float, arguments[1:])
-        if bucket and len(numbers) == len(thresholds):
-            if all(0 < number <= 1 for number in numbers):
-                return bucket, *numbers
-    except (IndexError, ValueError):
-        pass
-    expected = " ".join(["S3_BUCKET", *thresholds])
-    limits = ", each threshold above 0 and at most 1" if thresholds else ""
-    logging.getLogger("pipeline").error(
-        f"Invalid arguments passed to {Path(sys.argv[0]).name}: expected "
-        f"{expected}{limits}.",
-        stacklevel=2,
-    )
-    print(usage)
-    sys.exit(1)
+        value = float(argument)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1:
+        raise ArgumentTypeError(f"{argument!r} is not above 0 and at most 1")
+    return value

@@ -56,7 +56,7 @@ def post(webhook_url: str, line: str) -> None:
         urlopen(request, timeout=TIMEOUT_SECONDS).close()
     except (OSError, HTTPException, ValueError) as error:
         # Only the operating system's and the server's reasons leave the address out.
-        reason = error if isinstance(error, OSError) else type(error).__name__
+        reason = str(error) if isinstance(error, OSError) else type(error).__name__
         log.warning(f"The webhook was not told ({reason}); check ALERT_WEBHOOK_URL.")
     else:
         log.info("Told the webhook.")

@@ -4,10 +4,6 @@ import re
 import subprocess
 import sys
 
-import pytest
-
-from pipeline.logs import read_arguments
-
 LOG_THREE_TIMES = """
 from pipeline.logs import configure_logger
 configure_logger()
@@ -63,35 +59,3 @@ def test_library_warnings_go_to_the_log() -> None:
     )
     assert process.stderr == ""
     assert "WARNING" in process.stdout and "from a library" in process.stdout
-
-
-def test_a_stage_is_started_with_a_bucket_and_its_thresholds() -> None:
-    assert read_arguments("usage", ["b"]) == ("b",)
-    assert read_arguments("usage", ["b", "0.9", "1"], "R2", "ACCURACY") == ("b", 0.9, 1)
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        [],
-        [""],
-        ["b"],
-        ["", "0.9"],
-        ["b", "0.9", "0.9"],
-        ["b", "high"],
-        ["b", "nan"],
-        ["b", "0"],
-        ["b", "1.1"],
-    ],
-    ids=str,
-)
-def test_other_arguments_end_it_with_its_usage(
-    arguments: list[str],
-    capsys: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    with pytest.raises(SystemExit) as end:
-        read_arguments("Usage: as it is told.", arguments, "ACCURACY")
-    assert end.value.code == 1
-    assert "expected S3_BUCKET ACCURACY, each threshold above 0" in caplog.text
-    assert "Usage: as it is told." in capsys.readouterr().out

@@ -8,16 +8,21 @@ opens when the model is loaded. SIGTERM ends the service when all requests are a
 """
 
 import logging
-import sys
 from collections.abc import Sequence
+
+from pipeline.logs import StageParser, bucket_name, ending_with_errors
+
+if __name__ == "__main__":
+    parser = StageParser("examples.iris.serve_model", __doc__)
+    parser.add_argument("s3_bucket", metavar="S3_BUCKET", type=bucket_name)
+    chosen = parser.parse_args()
 
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict
 
 from examples.iris import flowers
 from pipeline import aws
-from pipeline.logs import ending_with_errors, read_arguments
-from pipeline.service import add_endpoint, create_service, serve
+from pipeline.service import Readiness, add_endpoint, create_service, serve
 
 DESCRIPTION = "Which species is this iris? Measure its sepals and petals, in cm."
 
@@ -68,12 +73,20 @@ def create_app(model: aws.Model, refusals: Sequence[str]) -> FastAPI:
             model_info=model_info,
         )
 
-    app = create_service("Iris", "1", DESCRIPTION, model_info, refusals)
-    summary, tag = "Tell the species of an iris", "species"
-    add_endpoint(app, "/iris/v1/score", score, Classification, summary, tag)
+    readiness = Readiness(model_version=model_info, refused=list(refusals))
+    app = create_service("Iris", "1", DESCRIPTION, readiness)
+    add_endpoint(
+        app,
+        "/iris/v1/score",
+        score,
+        flowers.Flower,
+        Classification,
+        summary="Tell the species of an iris",
+        tag="species",
+    )
     return app
 
 
 if __name__ == "__main__":
     with ending_with_errors("serving model"):
-        main(*read_arguments(__doc__, sys.argv[1:]))
+        main(chosen.s3_bucket)

@@ -8,9 +8,18 @@ The threshold is balanced accuracy on the held-out set, above 0 and at most 1.
 """
 
 import logging
-import sys
 from collections import Counter
 from typing import Any
+
+from pipeline.logs import StageParser, bucket_name, ending_with_errors, threshold
+
+if __name__ == "__main__":
+    parser = StageParser("examples.iris.train_model", __doc__)
+    parser.add_argument("s3_bucket", metavar="S3_BUCKET", type=bucket_name)
+    parser.add_argument(
+        "threshold", metavar="BALANCED_ACCURACY_THRESHOLD", type=threshold
+    )
+    chosen = parser.parse_args()
 
 from pandas import DataFrame
 from pydantic import ValidationError
@@ -20,7 +29,6 @@ from sklearn.tree import DecisionTreeClassifier
 
 from examples.iris import flowers
 from pipeline import aws
-from pipeline.logs import ending_with_errors, read_arguments
 
 # Of ten, two are held out.
 MIN_FLOWERS_PER_SPECIES = 10
@@ -109,4 +117,4 @@ def score(classifier: Any, delivery: DataFrame) -> float:
 
 if __name__ == "__main__":
     with ending_with_errors("training model"):
-        main(*read_arguments(__doc__, sys.argv[1:], "BALANCED_ACCURACY_THRESHOLD"))
+        main(chosen.s3_bucket, chosen.threshold)

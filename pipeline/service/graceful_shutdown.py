@@ -60,7 +60,7 @@ class GracefulServer(uvicorn.Server):
         """Accept the connections that have begun, and read the first request of each.
 
         The event loop accepts a connection, knows it and reads from it one round after
-        the other, so that it is given some, however long they take.
+        the other. So rounds are counted, not seconds: a busy loop makes them slowly.
         """
         connections = cast(set[LimitedProtocol], self.server_state.connections)
         least = int(ARRIVAL_SECONDS / POLL_SECONDS)

@@ -39,6 +39,15 @@ def test_a_small_loss_is_tolerated_however_certain() -> None:
     assert compare_errors(HOURS, HOURS, slightly + 0.001).is_worse
 
 
+def test_a_loss_that_may_be_chance_is_no_reason_to_refuse() -> None:
+    errors = np.array([0.0, 0.4] * 5)
+    comparison = compare_errors(np.zeros(10), np.zeros(10), errors)
+    assert comparison.loss > TOLERATED_LOSS_HOURS > comparison.lower
+    assert not comparison.is_worse
+    surer = np.tile(errors, 20)
+    assert compare_errors(np.zeros(200), np.zeros(200), surer).is_worse
+
+
 def test_the_interval_covers_the_true_loss_as_often_as_it_says() -> None:
     trials, misses = 1000, 0
     for _ in range(trials):

@@ -1,4 +1,4 @@
-"""Reporting a failed deployment: the stage as a process, with and without a webhook."""
+"""Reporting a failed deployment, with and without a webhook."""
 
 import json
 import os
@@ -12,25 +12,19 @@ from threading import Thread
 import pytest
 
 from sandbox.ports import closed_port
+from tests.programs import run_here
 
 ROOT = Path(__file__).parents[2]
 LINE = "Deployment of time-to-dispatch failed: job train-model failed"
 
 
 def report(*arguments: str, **environment: str) -> list[str]:
-    """Run the stage as Bodywork does; returns its log, of which it must not fail."""
-    process = subprocess.run(
-        [sys.executable, "report_failure.py", *arguments],
-        cwd=ROOT / "pipeline",
-        env={
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "EXCEPTION_MESSAGE": "job train-model failed",
-            **environment,
-        },
-        capture_output=True,
-        text=True,
-    )
+    """Run the stage; returns its log, of which it must not fail."""
+    told = {"EXCEPTION_MESSAGE": "job train-model failed", **environment}
+    return read_log(run_here("pipeline.report_failure", *arguments, **told))
+
+
+def read_log(process: subprocess.CompletedProcess[str]) -> list[str]:
     assert process.returncode == 0
     assert process.stderr == ""
     return process.stdout.splitlines()
@@ -65,9 +59,23 @@ class WebhookHandler(BaseHTTPRequestHandler):
 @pytest.fixture
 def webhook() -> Iterator[Webhook]:
     with Webhook() as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
         yield server
         server.shutdown()
+
+
+@pytest.mark.process
+def test_as_bodywork_runs_it_it_ends_well() -> None:
+    reason = {"EXCEPTION_MESSAGE": "job train-model failed", "ALERT_WEBHOOK_URL": ""}
+    process = subprocess.run(
+        [sys.executable, "report_failure.py"],
+        cwd=ROOT / "pipeline",
+        env={**os.environ, "PYTHONPATH": str(ROOT), **reason},
+        capture_output=True,
+        text=True,
+    )
+    (line,) = read_log(process)
+    assert " - ERROR - " in line and line.endswith(f" - {LINE}")
 
 
 @pytest.mark.parametrize("url", ["", " "], ids=["no webhook", "blank webhook"])
@@ -77,9 +85,8 @@ def test_without_a_webhook_the_failure_is_logged(url: str) -> None:
 
 
 def test_without_a_reason_it_says_so() -> None:
-    (line,) = report("iris", EXCEPTION_MESSAGE="")
-    assert "ERROR" in line
-    assert line.endswith("Deployment of iris failed: Bodywork gave no reason.")
+    (line,) = report(EXCEPTION_MESSAGE="")
+    assert "ERROR" in line and line.endswith("Bodywork gave no reason.")
 
 
 def test_the_webhook_gets_the_line_that_is_logged(webhook: Webhook) -> None:

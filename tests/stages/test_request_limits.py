@@ -3,7 +3,6 @@
 import json
 import re
 import resource
-import select
 import signal
 import socket
 import subprocess
@@ -302,6 +301,7 @@ serve(create_app(aws.Model("broken", tree, DATASET)))
 """
 
 
+@pytest.mark.process
 def test_a_failure_says_nothing_of_the_inside() -> None:
     with running("-c", SERVE_A_BROKEN_MODEL) as (_, address):
         assert_answers(address)
@@ -421,6 +421,7 @@ def test_what_is_too_much_at_once_is_refused_instead_of_queued(
     assert_answers(address)
 
 
+@pytest.mark.process
 def test_connections_beyond_the_limit_are_shed(bucket: str) -> None:
     persist(bucket)
     with running_service(bucket) as (process, address):
@@ -445,6 +446,7 @@ def end_and_read_refusals(process: subprocess.Popen[str]) -> list[str]:
 
 
 @pytest.mark.once
+@pytest.mark.process
 def test_refusals_are_counted_in_the_log(bucket: str) -> None:
     persist(bucket)
     too_large = HEAD.replace(b"th: ", b"th: 999") + b"\r\n"
@@ -458,30 +460,6 @@ def test_refusals_are_counted_in_the_log(bucket: str) -> None:
         ]
 
 
-SERVE_AND_LOG_AT_ONCE = """
-import sys
-from pipeline import serve_model
-from pipeline.logs import configure_logger
-from pipeline.service import refusal_log
-
-refusal_log.SECONDS = 0
-configure_logger()
-serve_model.main(sys.argv[1])
-"""
-
-
-@pytest.mark.once
-def test_refusals_are_logged_anew_when_their_time_is_over(bucket: str) -> None:
-    persist(bucket)
-    with running("-c", SERVE_AND_LOG_AT_ONCE, bucket) as (process, address):
-        for _ in range(2):
-            with connected(address, saying=b"garbage\r\n\r\n") as [connection]:
-                assert_refused(connection, 400)
-        assert end_and_read_refusals(process) == 2 * [
-            "Refused requests within 0 seconds: 1 with 400."
-        ]
-
-
 def test_many_who_do_not_read_leave_room_for_others(
     address: str, open_files: int
 ) -> None:
@@ -490,33 +468,49 @@ def test_many_who_do_not_read_leave_room_for_others(
             assert_answers(address)
 
 
-@pytest.mark.once
-def test_who_makes_the_service_wait_is_let_go_and_others_are_answered(
+def test_others_are_answered_while_many_make_it_wait(
     address: str, open_files: int
 ) -> None:
-    greed = BIG_REQUEST * MAX_WAITING_REQUESTS_OF_A_CONNECTION
     third = min(10_000, open_files - 500) // 3
     with (
-        connected(address, 3, greed) as greedy,
-        connected(address, third) as silent,
-        connected(address, third, HEAD) as heads,
-        connected(address, third, HEAD + b"\r\n" + BODY[:9]) as bodies,
-        connected(address, 1, REQUEST) as [restless],
+        connected(address, third),
+        connected(address, third, HEAD),
+        connected(address, third, HEAD + b"\r\n" + BODY[:9]),
     ):
         for _ in range(20):
             assert_answers(address)
-        assert read_answer(restless)[0].status == 200
-        drip([restless], b"\r\n")
-        assert restless.recv(1) == b""
-        drip([heads[-1], bodies[-1]], b"a")
-        for connection in silent:
-            assert connection.recv(1) == b""
-        for connection in [*heads, *bodies]:
+    assert_answers(address)
+
+
+SERVE_IN_A_HURRY = """
+import sys
+from pipeline import serve_model
+from pipeline.logs import configure_logger
+from pipeline.service import request_limits
+
+request_limits.MAX_SECONDS = 1
+configure_logger()
+serve_model.main(sys.argv[1])
+"""
+
+
+@pytest.mark.process
+def test_who_makes_it_wait_is_let_go(bucket: str) -> None:
+    """Each time limit by itself: tests/service/test_request_limits.py."""
+    persist(bucket)
+    greed = BIG_REQUEST * MAX_WAITING_REQUESTS_OF_A_CONNECTION
+    with (
+        running("-c", SERVE_IN_A_HURRY, bucket) as (_, address),
+        connected(address, saying=greed) as [greedy],
+        connected(address) as [silent],
+        connected(address, saying=HEAD) as [head],
+        connected(address, saying=HEAD + b"\r\n" + BODY[:9]) as [body],
+    ):
+        assert silent.recv(1) == b""
+        for connection in (head, body):
             assert_refused(connection, 408)
         # The first to come, and so let go by now.
-        for connection in greedy:
-            assert not took_everything(connection)
-    assert_answers(address)
+        assert not took_everything(greedy)
 
 
 @pytest.fixture
@@ -526,21 +520,6 @@ def open_files() -> Iterator[int]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     yield hard
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def drip(connections: list[socket.socket], drop: bytes) -> None:
-    """Send a little now and then, until each is answered or closed."""
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    for connection in connections:
-        while not has_answer(connection):
-            assert time.monotonic() < deadline
-            connection.sendall(drop)
-
-
-def has_answer(connection: socket.socket) -> bool:
-    poll = select.poll()
-    poll.register(connection, select.POLLIN)
-    return bool(poll.poll(500))
 
 
 def took_everything(connection: socket.socket) -> bool:

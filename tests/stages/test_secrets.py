@@ -1,15 +1,12 @@
 """No secret is ever written to a log, not even where every library logs all it can.
 
-Users cannot switch that on, so each process is started with a sitecustomize that does.
+Users cannot switch that on, but the tests do.
 """
 
-import os
-import subprocess
-import sys
+import logging
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -17,11 +14,10 @@ import pytest
 from pipeline.orders import DATASETS_FOLDER
 from sandbox.orders import deliver_week, make_week
 from sandbox.ports import closed_port
+from tests.programs import run_here
 
 pytestmark = pytest.mark.once
 
-ROOT = Path(__file__).parents[2]
-DEBUG = "import logging; logging.basicConfig(level=logging.DEBUG)"
 SECRETS = {
     "AWS_SECRET_ACCESS_KEY": "recognizable-secret-access-key",
     "MODEL_SIGNING_KEY": "recognizable-signing-key-of-the-models",
@@ -32,21 +28,17 @@ OTHER_KEY = "another-recognizable-signing-key-of-models"
 Run = Callable[..., str]
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+@pytest.fixture
+def run(caplog: pytest.LogCaptureFixture) -> Run:
     """Run a module to its end; returns all that it wrote, without any secret."""
-    everything = tmp_path_factory.mktemp("sitecustomize")
-    (everything / "sitecustomize.py").write_text(DEBUG)
+    caplog.set_level(logging.DEBUG)
 
-    def run(*arguments: str, code: int = 0, **environment: str) -> str:
-        process = subprocess.run(
-            [sys.executable, "-m", *arguments],
-            cwd=ROOT,
-            env={**os.environ, **SECRETS, "PYTHONPATH": str(everything), **environment},
-            capture_output=True,
-            text=True,
+    def run(module: str, *arguments: str, code: int = 0, **environment: str) -> str:
+        caplog.clear()
+        process = run_here(module, *arguments, **{**SECRETS, **environment})
+        written = process.stdout + process.stderr + "".join(
+            f"{record.name}: {record.getMessage()}\n" for record in caplog.records
         )
-        written = process.stdout + process.stderr
         assert process.returncode == code, written
         assert "recognizable" not in written
         return written
@@ -69,8 +61,8 @@ def test_the_stages_and_the_command_keep_them(bucket: str, run: Run) -> None:
 
     # Both libraries do log: the test would see what they tell.
     written = run(*training)
-    assert "DEBUG:botocore.auth:StringToSign" in written
-    assert "DEBUG:urllib3.connectionpool:" in written
+    assert "botocore.auth: StringToSign" in written
+    assert "urllib3.connectionpool: " in written
     assert "is no port" in run(*serving, PORT="none", code=1)
     assert "serving" in run("pipeline.models", bucket, "list")
     assert "verified" in run("pipeline.models", bucket, "verify")
@@ -115,7 +107,7 @@ class Webhook(BaseHTTPRequestHandler):
 @pytest.fixture
 def webhook() -> Iterator[str]:
     with HTTPServer(("127.0.0.1", 0), Webhook) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
 

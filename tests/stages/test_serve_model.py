@@ -15,8 +15,9 @@ from sklearn.dummy import DummyRegressor
 from types_boto3_s3 import S3Client
 
 from pipeline import aws
-from pipeline.orders import PRODUCT_CODE_MAP
+from pipeline.estimator import read_curves
 from pipeline.serve_model import create_app
+from tests.programs import run_here
 from tests.stages.services import (
     DATASET,
     ENDPOINT,
@@ -30,16 +31,7 @@ from tests.stages.services import (
 )
 
 
-def run_stage(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the stage where it is expected to end by itself."""
-    return subprocess.run(
-        [sys.executable, "-m", "pipeline.serve_model", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "HOST": "127.0.0.1", "PORT": "0", **environment},
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_SECONDS,
-    )
+PRODUCTS = ["SKU001", "SKU002", "SKU003", "SKU004", "SKU005"]
 
 
 def test_an_estimate_is_what_the_model_predicts(
@@ -84,6 +76,43 @@ def test_a_bad_field_is_refused_by_name(
     assert response.status_code == 422
     assert any(field in str(fault["loc"]) for fault in response.json()["detail"])
     assert all(fault["msg"] for fault in response.json()["detail"])
+
+
+@pytest.mark.parametrize(
+    "unknown, advice",
+    [
+        ("sku003", "did you mean 'SKU003'?"),
+        (" SKU 003", "did you mean 'SKU003'?"),
+        ("SKUO03", "did you mean 'SKU003'?"),
+        ("SKU03", "did you mean 'SKU003'?"),
+        ("SKU0003", "did you mean 'SKU003'?"),
+        ("SUK003", "did you mean 'SKU003'?"),
+        ("SKX003", "did you mean 'SKU003'?"),
+        ("engine", "/openapi.json lists them"),
+        ("SKU003" * 100, "/openapi.json lists them"),
+        ("\ud800", "/openapi.json lists them"),
+        ("", "/openapi.json lists them"),
+        (["SKU003"], "/openapi.json lists them"),
+    ],
+    ids=ascii,
+)
+def test_an_unknown_product_gets_the_nearest_code(
+    service: tuple[str, aws.Model], unknown: object, advice: str
+) -> None:
+    response = client.post(
+        service[0] + ENDPOINT,
+        content=json.dumps({"product_code": unknown, "orders_placed": -1}),
+        headers={"content-type": "application/json"},
+    )
+    assert response.status_code == 422
+    product, orders = response.json()["detail"]
+    assert product == {
+        "loc": ["body", "product_code"],
+        "msg": "Input should be the code of a product that the model in service knows; "
+        + advice,
+        "type": "literal_error",
+    }
+    assert orders["loc"] == ["body", "orders_placed"]
 
 
 @pytest.mark.parametrize("field", list(ORDER))
@@ -135,7 +164,7 @@ JSON = st.recursive(
     body=JSON
     | st.fixed_dictionaries(
         {
-            "product_code": st.sampled_from(sorted(PRODUCT_CODE_MAP)) | JSON,
+            "product_code": st.sampled_from(PRODUCTS) | JSON,
             "orders_placed": st.floats() | st.integers() | JSON,
         }
     )
@@ -150,10 +179,11 @@ def test_no_json_ever_makes_a_5xx(service: tuple[str, aws.Model], body: object) 
     if response.status_code == 200:
         assert isinstance(body, dict)
         orders, code = body["orders_placed"], body["product_code"]
-        expected = service[1].model.predict([[orders, PRODUCT_CODE_MAP[code]]])[0]
+        expected = read_curves(service[1])[code](orders)
         assert response.json()["est_hours_to_dispatch"] == expected
 
 
+@pytest.mark.process
 def test_the_service_needs_neither_pandas_nor_scikit_learn(bucket: str) -> None:
     persist(bucket)
     script = (
@@ -181,9 +211,54 @@ def test_it_is_alive_and_ready_and_names_its_model(
         "status": "ready",
         "model_version": str(model),
         "refused": [],
+        "kept_products": {},
     }
 
 
+@pytest.mark.process
+def test_thousands_of_products_are_served_and_the_kept_ones_named(
+    bucket: str,
+) -> None:
+    codes = [f"Größe {number}/ü" for number in range(5000)]
+    learnt = {"orders": 20, "learnt_from": DATASET.key, "number": 0}
+    kept = {"orders": 12, "learnt_from": "datasets/w_2021-06-25.csv"}
+    metadata = {
+        "curves": {
+            code: {"orders_placed": [0.0, 100.0], "hours": [0.0, float(number)]}
+            for number, code in enumerate(codes)
+        },
+        "products": {
+            **{code: learnt | {"learnt_at": "2021-07-02T23:00:00Z"} for code in codes},
+            codes[7]: kept | {"learnt_at": "2021-06-25T23:00:00Z"},
+        },
+    }
+    model = aws.Model("m", DummyRegressor(), DATASET, metadata)
+    model.put_model_to_s3(bucket, "models")
+    with running_service(bucket) as (_, address):
+        answers = {
+            code: client.post(
+                address + ENDPOINT, json={"product_code": code, "orders_placed": 50}
+            )
+            for code in [codes[0], codes[4999], "SKU001", codes[7].upper()]
+        }
+        document = client.get(f"{address}/openapi.json").json()
+        readiness = client.get(f"{address}/readyz").json()
+    hours = {
+        code: answer.json()["est_hours_to_dispatch"]
+        for code, answer in answers.items()
+        if answer.is_success
+    }
+    assert hours == {codes[0]: 0.0, codes[4999]: 2499.5}
+    assert answers["SKU001"].status_code == 422
+    assert len(answers["SKU001"].content) < 300
+    assert "'Größe 7/ü'" in answers[codes[7].upper()].json()["detail"][0]["msg"]
+    request = document["components"]["schemas"]["EstimateRequest"]
+    assert request["properties"]["product_code"]["enum"] == sorted(codes)
+    assert request["examples"][0]["product_code"] == codes[0]
+    assert readiness["kept_products"] == {codes[7]: "2021-06-25T23:00:00+00:00"}
+
+
+@pytest.mark.process
 def test_a_refused_model_is_passed_over_and_told(s3: S3Client, bucket: str) -> None:
     good = persist(bucket)
     s3.put_object(Bucket=bucket, Key="models/m_2999-01-01.pkl", Body=b"torn")
@@ -205,7 +280,7 @@ def test_the_documentation_needs_no_other_page_and_no_other_host(
     document = client.get(f"{service[0]}/openapi.json").json()
     request = document["components"]["schemas"]["EstimateRequest"]
     assert request["examples"] == [{"product_code": "SKU001", "orders_placed": 112}]
-    assert request["properties"]["product_code"]["enum"] == list(PRODUCT_CODE_MAP)
+    assert request["properties"]["product_code"]["enum"] == PRODUCTS
     assert "(orders)" in request["properties"]["orders_placed"]["description"]
     answer = document["components"]["schemas"]["Estimate"]
     assert "(hours)" in answer["properties"]["est_hours_to_dispatch"]["description"]
@@ -213,6 +288,7 @@ def test_the_documentation_needs_no_other_page_and_no_other_host(
     assert {"200", "422"} <= set(document["paths"][ENDPOINT]["post"]["responses"])
 
 
+@pytest.mark.process
 def test_as_bodywork_runs_it_and_sigterm_answers_what_is_in_flight(
     bucket: str,
 ) -> None:
@@ -237,6 +313,7 @@ def test_as_bodywork_runs_it_and_sigterm_answers_what_is_in_flight(
         assert process.wait(timeout=TIMEOUT_SECONDS) == 0
 
 
+@pytest.mark.process
 def test_sigterm_as_soon_as_the_port_is_open_ends_it(bucket: str) -> None:
     persist(bucket)
     with running_service(bucket) as (process, _):
@@ -250,13 +327,6 @@ def refuses_connections(host: str, port: int) -> bool:
     except (ConnectionRefusedError, ConnectionResetError):
         return True
     return False
-
-
-def test_without_arguments_the_usage_is_told() -> None:
-    process = run_stage()
-    assert process.returncode == 1
-    assert "Invalid arguments passed to serve_model.py" in process.stdout
-    assert "Usage: python -m pipeline.serve_model S3_BUCKET" in process.stdout
 
 
 @pytest.mark.parametrize(
@@ -273,7 +343,7 @@ def test_without_a_model_no_port_is_opened(
 ) -> None:
     if content is not None:
         s3.put_object(Bucket=bucket, Key="models/m_2021-07-03.pkl", Body=content)
-    process = run_stage(bucket)
+    process = run_here("pipeline.serve_model", bucket)
     assert process.returncode == 1
     assert process.stderr == ""
     error = process.stdout.splitlines()[-1]
@@ -281,12 +351,21 @@ def test_without_a_model_no_port_is_opened(
     assert "Answering on" not in process.stdout
 
 
+@pytest.mark.process
 def test_a_missing_bucket_ends_in_one_sentence() -> None:
-    process = run_stage("no-such-bucket")
+    process = subprocess.run(
+        [sys.executable, "-m", "pipeline.serve_model", "no-such-bucket"],
+        cwd=ROOT,
+        env={**os.environ, "HOST": "127.0.0.1", "PORT": "0"},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+    )
     assert process.returncode == 1
     assert "check the bucket's name" in process.stdout.splitlines()[-1]
 
 
+@pytest.mark.process
 def test_a_model_of_another_scikit_learn_is_served(bucket: str) -> None:
     model = persist(bucket)
     expected = model.model.predict([[112, 0]])[0]
@@ -300,14 +379,18 @@ def test_a_model_of_another_scikit_learn_is_served(bucket: str) -> None:
     assert answer["est_hours_to_dispatch"] == expected
 
 
+def run_on(port: str, bucket: str) -> subprocess.CompletedProcess[str]:
+    return run_here("pipeline.serve_model", bucket, HOST="127.0.0.1", PORT=port)
+
+
 def test_a_taken_or_senseless_port_is_named(bucket: str) -> None:
     persist(bucket)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        process = run_stage(bucket, PORT=port)
+        process = run_on(port, bucket)
     assert process.returncode == 1
     assert f"127.0.0.1:{port}: Address already in use" in process.stdout
-    process = run_stage(bucket, PORT="http")
+    process = run_on("http", bucket)
     assert process.returncode == 1
     assert "PORT=http is no port" in process.stdout
 

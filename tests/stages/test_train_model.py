@@ -1,4 +1,4 @@
-"""Training: as the process that Bodywork and engineers run, and step by step."""
+"""Training: as what Bodywork and engineers run, and step by step."""
 
 import gzip
 import os
@@ -30,6 +30,7 @@ from pipeline.train_model import (
     validate_trained_model_logic,
 )
 from sandbox.orders import make_week
+from tests.programs import run_here
 
 ROOT = Path(__file__).parents[2]
 LAST_WEEK = datetime.now(UTC) - timedelta(days=7)
@@ -60,6 +61,7 @@ def count_models(bucket: str) -> int:
     return len(aws.list_artefacts_on_s3("pkl", bucket, "models"))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("as_bodywork", [False, True])
 def test_the_stage_trains_on_the_whole_grid_and_persists(
     bucket: str, as_bodywork: bool
@@ -84,7 +86,7 @@ def test_the_stage_trains_on_the_whole_grid_and_persists(
 
 def test_below_the_error_threshold_nothing_is_persisted(bucket: str) -> None:
     deliver(bucket, make_week(rows=200, seed=1))
-    process = run_stage(bucket, "1", "1")
+    process = run_here("pipeline.train_model", bucket, "1", "1")
     assert process.returncode == 1
     assert "ERROR" in process.stdout and "Traceback" not in process.stdout
     assert ") is below deployment threshold 1.0" in process.stdout
@@ -92,6 +94,7 @@ def test_below_the_error_threshold_nothing_is_persisted(bucket: str) -> None:
     assert count_models(bucket) == 0
 
 
+@pytest.mark.process
 def test_a_missing_bucket_ends_in_one_sentence() -> None:
     process = run_stage("no-such-bucket", "0.8", "0.9")
     assert process.returncode == 1
@@ -100,7 +103,6 @@ def test_a_missing_bucket_ends_in_one_sentence() -> None:
     assert "s3://no-such-bucket/datasets/" in process.stdout.splitlines()[-1]
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -118,7 +120,7 @@ def test_a_missing_bucket_ends_in_one_sentence() -> None:
     ids=str,
 )
 def test_invalid_arguments_are_refused_with_the_usage(arguments: list[str]) -> None:
-    process = run_stage(*arguments)
+    process = run_here("pipeline.train_model", *arguments)
     assert process.returncode == 1
     assert "ERROR" in process.stdout
     assert "Invalid arguments passed to train_model.py" in process.stdout
