@@ -1,7 +1,10 @@
 """An S3 server for the whole run, and a bucket of its own for each test."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from typing import Any
 from uuid import uuid4
 
 import boto3
@@ -17,6 +20,22 @@ settings.register_profile(
     "untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("untimed")
+
+
+@pytest.fixture(autouse=True)
+def no_process_but_where_it_is_marked(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keep out of `make check` what starts another Python, which takes a second."""
+    if request.node.get_closest_marker("process") is not None:
+        return
+    start = subprocess.Popen.__init__
+
+    def start_another(self: Any, args: Any, *others: Any, **settings: Any) -> None:
+        assert sys.executable not in args, "mark this test with: process"
+        start(self, args, *others, **settings)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", start_another)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -68,6 +68,7 @@ def loaded_modules(statement: str) -> set[str]:
     return set(process.stdout.split())
 
 
+@pytest.mark.process
 def test_importing_the_stages_has_no_effect() -> None:
     modules = loaded_modules("import pipeline.train_model, pipeline.serve_model")
     assert "pipeline.train_model" in modules

@@ -4,6 +4,8 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 LOG_THREE_TIMES = """
 from pipeline.logs import configure_logger
 configure_logger()
@@ -15,6 +17,7 @@ log.warning("warned")
 """
 
 
+@pytest.mark.process
 def test_each_line_is_printed_once_on_stdout_in_utc_with_its_level() -> None:
     process = subprocess.run(
         [sys.executable, "-c", LOG_THREE_TIMES],
