@@ -1,5 +1,6 @@
 # Needs Python 3.11 or newer, git and make; everything else goes into .venv.
 
+PIPELINE = time-to-dispatch
 PORT = 8000
 INSTALLED = .venv/installed
 BODYWORK = .venv/bodywork
@@ -17,8 +18,8 @@ export UV_SYSTEM_CERTS = true
 help:  ## Explain each target in a line.
 	@sed -n 's/^\([a-z0-9]*\):.*## /make \1	/p' Makefile
 
-run: $(INSTALLED)  ## Train on generated orders and serve estimates; PORT=8001 for another port.
-	@exec $(PYTHON) -m sandbox --port $(PORT)
+run: $(INSTALLED)  ## Train on generated orders and serve estimates; PORT=8001 for another port, PIPELINE=iris for irises.
+	@exec $(PYTHON) -m sandbox --port $(PORT) --pipeline "$(PIPELINE)"
 
 # Pyenv hides all but its global version; tox shall find each one that it has.
 test: $(INSTALLED)  ## Run all tests, on each Python found where that matters, and the static analysis.

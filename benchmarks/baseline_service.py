@@ -17,8 +17,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from pipeline.aws import Model, unpickle_model
-from pipeline.orders import MODELS_FOLDER, PRODUCT_CODE_MAP
-from pipeline.service import Estimate, EstimateRequest
+from pipeline.orders import MODELS_FOLDER
+from pipeline.service import Estimate, Order
 
 if __name__ == "__main__":
     client = boto3.client("s3")
@@ -29,11 +29,12 @@ if __name__ == "__main__":
     model = unpickle_model(stored["Body"].read())
     assert isinstance(model, Model)
     tree: sklearn.tree.DecisionTreeRegressor = model.model.estimator_
+    numbers = model.model.product_numbers_
     app = FastAPI()
 
     @app.post("/api/v0.1/time_to_dispatch")
-    def time_to_dispatch(order: EstimateRequest) -> Estimate:
-        product = PRODUCT_CODE_MAP[order.product_code]
+    def time_to_dispatch(order: Order) -> Estimate:
+        product = numbers[order.product_code]
         features = numpy.array([[order.orders_placed, product]])
         return Estimate(
             est_hours_to_dispatch=tree.predict(features)[0],

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from sklearn.model_selection import GridSearchCV
 from sklearn.tree import DecisionTreeRegressor
 
-from pipeline.train_model import FOLDS, HYPERPARAM_GRID, prepare_data, preprocess
+from pipeline.estimator import FOLDS
+from pipeline.train_model import HYPERPARAM_GRID, prepare_data, preprocess
 from pipeline.search import DecisionTreeSearchCV
 from sandbox.orders import make_week
 

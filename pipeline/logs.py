@@ -1,11 +1,13 @@
-"""One log format for both stages."""
+"""One log format for the stages, and how each begins and ends in it."""
 
 import logging
 import sys
 import time
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Iterator
 from contextlib import contextmanager
 from logging import Formatter, LogRecord
+from typing import NoReturn
 
 FORMAT = "%(asctime)s - %(levelname)s - %(module)s.%(funcName)s - %(message)s"
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
@@ -46,6 +48,24 @@ def configure_logger() -> logging.Logger:
 
 
 @contextmanager
+def collecting_warnings() -> Iterator[list[str]]:
+    """Collect what is logged as a WARNING or worse, for the time of a with block."""
+    collected: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: LogRecord) -> None:
+            collected.append(record.getMessage())
+
+    collector = Collector(logging.WARNING)
+    logger = logging.getLogger("pipeline")
+    logger.addHandler(collector)
+    try:
+        yield collected
+    finally:
+        logger.removeHandler(collector)
+
+
+@contextmanager
 def ending_with_errors(activity: str) -> Iterator[None]:
     """Run a stage: what it raises is the last line of its log, and its exit code is 1.
 
@@ -58,3 +78,43 @@ def ending_with_errors(activity: str) -> Iterator[None]:
     except Exception as error:
         log.error(f"Error encountered when {activity} - {error}")
         sys.exit(1)
+
+
+class StageParser(ArgumentParser):
+    """Helps with a stage's docstring; a mistake is one ERROR, and exit code 1.
+
+    A stage builds it right below its first imports, under `__main__`, and those that
+    take seconds follow: help and mistakes are told at once.
+    """
+
+    def __init__(self, module: str, docstring: str | None) -> None:
+        """Make the parser of a stage, such as pipeline.train_model."""
+        super().__init__(prog=f"python -m {module}", allow_abbrev=False)
+        self.file = f"{module.rpartition('.')[2]}.py"
+        self.docstring = docstring or ""
+
+    def format_help(self) -> str:
+        return self.docstring
+
+    def error(self, message: str) -> NoReturn:
+        configure_logger().error(
+            f"Invalid arguments passed to {self.file}: {message}; "
+            f"see {self.prog} --help."
+        )
+        self.exit(1)
+
+
+def bucket_name(argument: str) -> str:
+    if not argument:
+        raise ArgumentTypeError("it is empty")
+    return argument
+
+
+def threshold(argument: str) -> float:
+    try:
+        value = float(argument)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1:
+        raise ArgumentTypeError(f"{argument!r} is not above 0 and at most 1")
+    return value

@@ -1,6 +1,7 @@
-"""The models in a bucket: look at them, verify them, put an earlier one back.
+"""The models in a bucket: look at them, verify, put one back, sign anew.
 
-Nothing is deleted: an earlier model is put back by adding it again, as the newest.
+Nothing is deleted: an earlier model is put back by adding it again, as the newest, and
+a model is signed anew by adding a signature beside it.
 """
 
 import json
@@ -16,6 +17,9 @@ from pipeline.orders import MODELS_FOLDER
 
 ROLLED_BACK_FROM = "rolled-back-from"
 COLUMNS = ("model", "made", "r-squared", "MAE (hours)", "delivery", "state")
+PRODUCTS = "products"
+# Not for people.
+LEFT_OUT = (CURVES, PRODUCTS, "training_rows")
 
 
 def read_entries(bucket: str) -> list[aws.Candidate]:
@@ -23,9 +27,13 @@ def read_entries(bucket: str) -> list[aws.Candidate]:
 
     Raises:
         RuntimeError: There is none, or S3 could not be read.
+        ValueError: The signing key is none.
     """
-    aws.find_latest_artefact_on_s3("pkl", bucket, MODELS_FOLDER)
-    return list(aws.read_models_from_s3(bucket, MODELS_FOLDER, check=read_curves))
+    entries = list(aws.read_models_from_s3(bucket, MODELS_FOLDER, check=read_curves))
+    if not entries:
+        # Says that there is none.
+        aws.find_latest_artefact_on_s3("pkl", bucket, MODELS_FOLDER)
+    return entries
 
 
 def choose(entries: list[aws.Candidate], name: str) -> aws.Candidate:
@@ -41,20 +49,50 @@ def choose(entries: list[aws.Candidate], name: str) -> aws.Candidate:
 
 
 def describe(entry: aws.Candidate, serving: aws.Candidate | None) -> dict[str, Any]:
-    """What is known of a model, in plain types; its curves are left out."""
-    metadata = dict((entry.model and entry.model.metadata) or {})
-    metadata.pop(CURVES, None)
+    """What is known of a model, in plain types; what is not for people is left out.
+
+    What a refused model says of itself is told as well, beside its refusal.
+    """
+    model = entry.content
+    metadata = dict((model and model.metadata) or {})
     return {
         "model": entry.name,
         "made": entry.artefact.timestamp.isoformat(),
         "serving": entry is serving,
-        "verified": not entry.refusal,
+        "verified": not entry.refusal and entry.proof is not aws.Proof.UNCHECKED,
+        "state": tell_state(entry, serving),
         "refusal": entry.refusal,
         "rolled_back_from": entry.s3_metadata.get(ROLLED_BACK_FROM, ""),
-        "model_version": str(entry.model) if entry.model else "",
-        "train_dataset_key": entry.model.train_dataset_key if entry.model else "",
-        "metadata": metadata,
+        "model_version": str(model) if model else "",
+        "train_dataset_key": model.train_dataset_key if model else "",
+        PRODUCTS: describe_products(model) if model else {},
+        "metadata": {
+            name: value for name, value in metadata.items() if name not in LEFT_OUT
+        },
     }
+
+
+def tell_state(entry: aws.Candidate, serving: aws.Candidate | None) -> str:
+    if entry.refusal:
+        return "refused"
+    is_checked = entry.proof is not aws.Proof.UNCHECKED
+    states = ["serving"] if entry is serving else ["verified"] if is_checked else []
+    return ", ".join(states + [str(aws.Proof.UNCHECKED)] * (not is_checked))
+
+
+def describe_products(model: aws.Model) -> dict[str, str]:
+    """What each product was learnt from; empty for a model of earlier code."""
+    products = (model.metadata or {}).get(PRODUCTS)
+    described = {}
+    for code, product in products.items() if isinstance(products, dict) else ():
+        if isinstance(product, dict):
+            learnt_from = product.get("learnt_from")
+            is_kept = learnt_from != model.train_dataset_key
+            described[code] = aws.quote(
+                f"{product.get('orders')} orders of {product.get('learnt_at')}"
+                + f", kept from {learnt_from}" * is_kept
+            )
+    return described
 
 
 def list_models(entries: list[aws.Candidate], chosen: Namespace) -> int:
@@ -66,7 +104,6 @@ def list_models(entries: list[aws.Candidate], chosen: Namespace) -> int:
     rows = [COLUMNS]
     for each in known:
         metadata = each["metadata"]
-        state = "refused" if each["refusal"] else "verified"
         rows.append(
             (
                 each["model"],
@@ -74,7 +111,7 @@ def list_models(entries: list[aws.Candidate], chosen: Namespace) -> int:
                 format_metric(metadata.get("r_squared")),
                 format_metric(metadata.get("mean_absolute_error")),
                 each["train_dataset_key"] or "-",
-                "serving" if each["serving"] else state,
+                each["state"],
             )
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -95,8 +132,10 @@ def show(entries: list[aws.Candidate], chosen: Namespace) -> int:
         print(json.dumps(known, indent=2))
         return 0
     for name, value in known.items():
-        if name != "metadata":
+        if name not in (PRODUCTS, "metadata"):
             print(f"{name}: {value}")
+    for code, learnt in known[PRODUCTS].items():
+        print(f"{aws.quote(code)}: {learnt}")
     for name, value in known["metadata"].items():
         print(f"{name}: {json.dumps(value)}")
     return 0
@@ -109,8 +148,14 @@ def verify(entries: list[aws.Candidate], chosen: Namespace) -> int:
         print(json.dumps([describe(entry, serving) for entry in checked], indent=2))
     else:
         for entry in checked:
-            print(f"{entry.name}: {entry.refusal or 'verified'}")
+            print(f"{entry.name}: {entry.refusal or tell_proof(entry)}")
     return int(any(entry.refusal for entry in checked))
+
+
+def tell_proof(entry: aws.Candidate) -> str:
+    if entry.proof is aws.Proof.SIGNED_BEFORE:
+        return f"{entry.proof}; sign it anew: {aws.tell_resign(entry.artefact)}"
+    return str(entry.proof)
 
 
 def rollback(entries: list[aws.Candidate], chosen: Namespace) -> int:
@@ -118,7 +163,7 @@ def rollback(entries: list[aws.Candidate], chosen: Namespace) -> int:
 
     Raises:
         RuntimeError: There is none, it does not verify, the copy of a signed model
-            would not be signed, or no name can be newer.
+            would not be signed, or the copy would be dated in the future.
     """
     if chosen.model:
         entry = choose(entries, chosen.model)
@@ -126,22 +171,16 @@ def rollback(entries: list[aws.Candidate], chosen: Namespace) -> int:
         entry = find_predecessor(entries)
     if entry.found is None or entry.model is None:
         raise RuntimeError(f"Nothing was put back: {entry.refusal}")
-    if aws.SIGNATURE in entry.s3_metadata and not aws.signing_keys():
+    if aws.is_signed(entry.s3_metadata) and not aws.signing_keys():
         raise RuntimeError(
             f"Nothing was put back: {entry.name} is signed, and services refuse a copy "
             f"that is not; set {aws.KEYS_VARIABLE} to the key that both stages have."
         )
-    try:
-        newest = entries[0].artefact.timestamp + timedelta(seconds=1)
-    except OverflowError as error:
-        raise RuntimeError(
-            f"Nothing was put back: no name can be newer than {entries[0].name}; "
-            "remove it first."
-        ) from error
+    timestamp = find_next_timestamp(entries)
     location = aws.add_model_to_s3(
         entry.found.content,
         entry.name.rpartition("_")[0],
-        max(datetime.now(UTC), newest),
+        timestamp,
         chosen.bucket,
         MODELS_FOLDER,
         **{ROLLED_BACK_FROM: entry.artefact.key},
@@ -153,6 +192,55 @@ def rollback(entries: list[aws.Candidate], chosen: Namespace) -> int:
         print(
             f"Put {entry.name} back as s3://{location}; restart the service to use it."
         )
+    return 0
+
+
+def find_next_timestamp(entries: list[aws.Candidate]) -> datetime:
+    """Find a time that makes a model the newest, whatever is dated in the future.
+
+    Raises:
+        RuntimeError: It would be in the future as well, for a moment.
+    """
+    latest = aws.latest_taken()
+    taken = [each.artefact.timestamp for each in entries]
+    later = [each + timedelta(seconds=1) for each in taken if each <= latest]
+    timestamp = max([datetime.now(UTC), *later])
+    if timestamp > latest:
+        raise RuntimeError(
+            f"Nothing was put back: the newest model is dated {max(later):%H:%M:%S}, "
+            "minutes ahead of this clock; try again in a minute."
+        )
+    return timestamp
+
+
+def resign(entries: list[aws.Candidate], chosen: Namespace) -> int:
+    """Sign models anew with the first key, for this bucket.
+
+    Only what is ours is signed: what verifies by one of the keys. A model that was
+    signed for another bucket is signed for this one if it is named.
+
+    Raises:
+        RuntimeError: No key is set, nothing verifies, or S3 could not be written to.
+    """
+    if chosen.model:
+        entry = choose(entries, chosen.model)
+        proved = [entry] if entry.proof or entry.is_of_another_bucket else []
+        refusal = entry.refusal
+    else:
+        considered = entries[: chosen.last]
+        proved = [entry for entry in considered if entry.proof]
+        refusal = considered[0].refusal
+    if not proved:
+        raise RuntimeError(f"Nothing was signed: {refusal}")
+    for entry in proved:
+        assert entry.found is not None
+        aws.sign_anew(entry.found)
+    names = [entry.name for entry in proved]
+    if chosen.json:
+        print(json.dumps({"signed": names}, indent=2))
+    else:
+        for name in names:
+            print(f"{name}: signed with the first key, for {chosen.bucket}")
     return 0
 
 
@@ -184,6 +272,7 @@ COMMANDS = {
     "show": (show, "all that is known of one model, by default of the newest"),
     "verify": (verify, "check that models are unchanged, signed and loadable"),
     "rollback": (rollback, "put an earlier model back, by default the one before"),
+    "resign": (resign, "sign what verifies anew, with the first key for this bucket"),
 }
 
 
@@ -197,8 +286,24 @@ def parse(arguments: Sequence[str]) -> Namespace:
             command.add_argument(
                 "model", metavar="MODEL", nargs="?", help="file name or key"
             )
+        if name == "resign":
+            command.add_argument(
+                "--last", metavar="N", type=count, help="only the N newest"
+            )
         command.add_argument("--json", action="store_true", help="for programs")
     return parser.parse_args(arguments)
+
+
+def count(text: str) -> int:
+    """Read a number of models.
+
+    Raises:
+        ValueError: It is none, so that argparse says so.
+    """
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
 
 
 def main(arguments: Sequence[str]) -> int:

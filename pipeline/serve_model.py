@@ -8,22 +8,29 @@ loaded. SIGTERM ends the service when no more requests come and all are answered
 """
 
 import logging
-import sys
 from collections.abc import Sequence
 from math import isfinite
+
+from pipeline.logs import StageParser, bucket_name, ending_with_errors
+
+if __name__ == "__main__":
+    parser = StageParser("pipeline.serve_model", __doc__)
+    parser.add_argument("s3_bucket", metavar="S3_BUCKET", type=bucket_name)
+    chosen = parser.parse_args()
 
 from fastapi import FastAPI
 from fastapi.responses import Response
 
 from pipeline import aws
-from pipeline.estimator import read_curves
-from pipeline.logs import ending_with_errors
+from pipeline.estimator import read_curves, read_products
 from pipeline.orders import MODELS_FOLDER
 from pipeline.service import (
     Estimate,
-    EstimateRequest,
+    Order,
+    Readiness,
     add_endpoint,
     create_service,
+    make_request_model,
     serve,
 )
 
@@ -66,13 +73,13 @@ def create_app(model: aws.Model, refusals: Sequence[str] = ()) -> FastAPI:
         refusals: Why newer models were not taken; told by /readyz.
 
     Raises:
-        RuntimeError: The model does not estimate every product.
+        RuntimeError: The model does not estimate each of its products.
     """
     curves = read_curves(model)
     model_version = str(model)
     before, after = split_around_hours(model_version)
 
-    async def time_to_dispatch(order: EstimateRequest) -> Response:
+    async def time_to_dispatch(order: Order) -> Response:
         """Estimate the hours from order to dispatch of one product."""
         hours = curves[order.product_code](order.orders_placed)
         if not isfinite(hours):
@@ -80,13 +87,21 @@ def create_app(model: aws.Model, refusals: Sequence[str] = ()) -> FastAPI:
         # JSON of an Estimate, of which all but the number is made once.
         return Response(b"%b%a%b" % (before, hours, after), headers=JSON)
 
-    app = create_service(
-        "Time to Dispatch", "0.1", DESCRIPTION, model_version, refusals
+    readiness = Readiness(
+        model_version=model_version,
+        refused=list(refusals),
+        kept_products={
+            code: product.learnt_at
+            for code, product in read_products(model).items()
+            if product.is_kept
+        },
     )
+    app = create_service("Time to Dispatch", "0.1", DESCRIPTION, readiness)
     add_endpoint(
         app,
         "/api/v0.1/time_to_dispatch",
         time_to_dispatch,
+        make_request_model(curves),
         Estimate,
         summary="Estimate the time to dispatch",
         tag="estimates",
@@ -103,8 +118,4 @@ def split_around_hours(model_version: str) -> tuple[bytes, bytes]:
 
 if __name__ == "__main__":
     with ending_with_errors("serving model"):
-        if len(sys.argv) != 2 or not sys.argv[1]:
-            log.error("Invalid arguments passed to serve_model.py: expected S3_BUCKET.")
-            print(__doc__)
-            sys.exit(1)
-        main(sys.argv[1])
+        main(chosen.s3_bucket)

@@ -1,39 +1,78 @@
 """Stage 1: train a model on the latest delivery and persist it, if it is good enough.
 
 Usage: python -m pipeline.train_model S3_BUCKET R_SQUARED_ERROR_THRESHOLD \
-R_SQUARED_WARNING_THRESHOLD
+R_SQUARED_WARNING_THRESHOLD [--accept-shift KEY] [--only-if-new] [--dry-run]
 
-Takes the newest CSV in s3://S3_BUCKET/datasets/ and puts the model into
-s3://S3_BUCKET/models/. Below the error threshold nothing is persisted and the exit code
-is 1; below the warning threshold the model is persisted with a WARNING. Both thresholds
-are r-squared on the held-out set, above 0 and at most 1.
+Takes the newest delivery in s3://S3_BUCKET/datasets/ and puts the model into
+s3://S3_BUCKET/models/. A delivery or a model that fails a check is refused: nothing is
+persisted, the model in service stays, and the exit code is 1. Both thresholds are
+r-squared, above 0 and at most 1, of the cross-validation and on the held-out set: below
+the first a model is refused, below the second there is a WARNING.
+
+  --accept-shift KEY  take the delivery of that key though its hours are far from what
+                      the model in service says: the world did change
+  --only-if-new       do nothing, and exit with 0, if a model was trained on the newest
+                      delivery already
+  --dry-run           do everything but persist the model
 """
 
 import logging
-import sys
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-from pandas import DataFrame, Series
+from pipeline.logs import (
+    StageParser,
+    bucket_name,
+    collecting_warnings,
+    ending_with_errors,
+    threshold,
+)
+
+if __name__ == "__main__":
+    parser = StageParser("pipeline.train_model", __doc__)
+    parser.add_argument("s3_bucket", metavar="S3_BUCKET", type=bucket_name)
+    for level in ("error", "warning"):
+        name = f"R_SQUARED_{level.upper()}_THRESHOLD"
+        parser.add_argument(f"{level}_threshold", metavar=name, type=threshold)
+    parser.add_argument("--accept-shift", metavar="KEY", default="")
+    parser.add_argument("--only-if-new", action="store_true")
+    parser.add_argument("--dry-run", action="store_true")
+    chosen = parser.parse_args()
+
 from sklearn.base import BaseEstimator
 from sklearn.metrics import mean_absolute_error, r2_score
-from sklearn.model_selection import train_test_split
 
 from pipeline import aws
-from pipeline.estimator import CURVES, MonotoneTreeRegressor
+from pipeline.estimator import (
+    CURVES,
+    PRODUCTS,
+    Champion,
+    FeatureAndLabels,
+    MonotoneTreeRegressor,
+    as_piecewise_linear,
+    number_products,
+    prepare_data,
+    preprocess,
+    read_champion,
+    split_into_folds,
+    training_rows,
+)
 from pipeline.gates import (
+    KEPT,
+    TRAINING_ROWS,
+    Examined,
+    Outcome,
     challenge_champion,
     check_delivery,
-    compare_deliveries,
     compare_errors,
     count_falls,
+    examine_delivery,
     find_model_faults,
-    get_champion,
-    warn_if_nothing_new,
+    measure_drift,
+    summarize_drift,
+    write_training_rows,
 )
-from pipeline.logs import ending_with_errors
 from pipeline.orders import (
     DATASETS_FOLDER,
     FEATURES,
@@ -41,13 +80,11 @@ from pipeline.orders import (
     MODELS_FOLDER,
     ORDERS_PLACED,
     PRODUCT_CODE,
-    PRODUCT_CODE_MAP,
 )
 from pipeline.search import DecisionTreeSearchCV
 
 __all__ = [
     "HYPERPARAM_GRID",
-    "PRODUCT_CODE_MAP",
     "FeatureAndLabels",
     "TaskMetrics",
     "main",
@@ -61,8 +98,6 @@ __all__ = [
 MODEL_NAME = "time-to-dispatch"
 
 RANDOM_STATE = 42
-TEST_SIZE = 0.2
-FOLDS = 5
 HYPERPARAM_GRID: dict[str, list[Any]] = {
     "random_state": [RANDOM_STATE],
     "criterion": ["squared_error", "absolute_error"],
@@ -70,17 +105,12 @@ HYPERPARAM_GRID: dict[str, list[Any]] = {
     "min_samples_split": [*range(2, 11)],
     "min_samples_leaf": [*range(2, 11)],
 }
+# Whatever has another name is a delivery if it has its columns.
+DELIVERY_NAME = "time_to_dispatch"
+# A delivery comes each Friday; a day more for one that is late.
+OLDEST_DELIVERY = timedelta(days=8)
 
 log = logging.getLogger("pipeline")
-
-
-class FeatureAndLabels(NamedTuple):
-    """Features (orders_placed, product_code) and labels (hours) of both splits."""
-
-    X_train: DataFrame
-    X_test: DataFrame
-    y_train: "Series[float]"
-    y_test: "Series[float]"
 
 
 class TaskMetrics(NamedTuple):
@@ -88,10 +118,13 @@ class TaskMetrics(NamedTuple):
 
     Attributes:
         mean_absolute_error: In hours.
+        cross_validated_r_squared: Of the best tree, the mean over the folds of the
+            training set; None if it was not cross-validated.
     """
 
     r_squared: float
     mean_absolute_error: float
+    cross_validated_r_squared: float | None = None
 
 
 def main(
@@ -99,8 +132,18 @@ def main(
     metric_error_threshold: float,
     metric_warning_threshold: float,
     hyperparam_grid: dict[str, Any],
+    *,
+    accept_shift: str = "",
+    only_if_new: bool = False,
+    dry_run: bool = False,
 ) -> None:
     """Train on the latest delivery and persist the model, if it is good enough.
+
+    Args:
+        accept_shift: Key of a delivery whose hours may be far from what the model in
+            service says: an operator says that the world did change.
+        only_if_new: Do nothing if a model was trained on the delivery already.
+        dry_run: Do everything but persist the model.
 
     Raises:
         ValueError: The delivery is refused.
@@ -108,63 +151,214 @@ def main(
             could not be used.
     """
     log.info("Starting train-model stage.")
+    check_features()
     if metric_warning_threshold < metric_error_threshold:
         log.warning(
             f"Warning threshold {metric_warning_threshold} is below error threshold "
             f"{metric_error_threshold}, so the warning can never fire."
         )
-    dataset = aws.get_latest_csv_dataset_from_s3(s3_bucket, DATASETS_FOLDER)
+    dataset = find_delivery(s3_bucket)
     log.info(f"Retrieved dataset from {dataset.address} (SHA-256 {dataset.hash}).")
-    delivery = check_delivery(dataset.data, dataset.address)
-    log.info(f"Checked delivery: {len(delivery)} orders.")
+    if only_if_new and was_trained_on(s3_bucket, dataset):
+        log.info(f"Nothing to do: a model was trained on {dataset.address} already.")
+        return
 
-    champion = get_champion(s3_bucket)
-    warn_if_nothing_new(dataset, champion)
-    drift = compare_deliveries(delivery, champion, s3_bucket)
+    with collecting_warnings() as warnings:
+        model_in_service = aws.get_champion_from_s3(
+            s3_bucket, MODELS_FOLDER, check=read_champion
+        )
+        champion = read_champion(model_in_service) if model_in_service else None
+        warn_if_nothing_new(dataset, champion)
+        delivery = examine(dataset, champion, accept_shift)
+        drift = report_drift(s3_bucket, delivery, champion)
 
-    feature_and_labels = prepare_data(delivery)
-    model, metrics = train_model(feature_and_labels, hyperparam_grid)
-    log.info(
-        f"Trained model: r-squared={metrics.r_squared:.3f}, "
-        f"MAE={metrics.mean_absolute_error:.3f} hours."
+        feature_and_labels = prepare_data(delivery.orders)
+        model, metrics = train_model(feature_and_labels, hyperparam_grid)
+        log.info(
+            f"Trained model: r-squared={metrics.r_squared:.3f}, "
+            f"MAE={metrics.mean_absolute_error:.3f} hours."
+        )
+        validate_trained_model_logic(model, feature_and_labels)
+        projection = assess_projection(model, feature_and_labels)
+        check_metrics(
+            metrics,
+            metric_error_threshold,
+            metric_warning_threshold,
+            dataset.address,
+        )
+        comparison = challenge(champion, model, feature_and_labels)
+        if comparison.get("outcome") == Outcome.NOTHING_NEW.value:
+            return
+        evaluation = {
+            **projection,
+            **delivery.describe(),
+            "accepted_shift": dataset.key if delivery.shifts else None,
+            "champion": comparison or None,
+            "drift": drift,
+            **describe_products(model, delivery, dataset, champion),
+            TRAINING_ROWS: write_training_rows(training_rows(feature_and_labels)),
+        }
+        wrapped_model = wrap_model(model, dataset, metrics, evaluation)
+    outcome = (
+        f"r-squared={metrics.r_squared:.3f}, MAE={metrics.mean_absolute_error:.3f} "
+        f"hours, warnings above: {len(warnings)}."
     )
-    validate_trained_model_logic(model, feature_and_labels)
-    projection = assess_projection(model, feature_and_labels)
+    level = logging.WARNING if warnings else logging.INFO
+    if dry_run:
+        log.log(level, f"Dry run: the model is good, and was not persisted: {outcome}")
+        return
+    s3_location = wrapped_model.put_model_to_s3(s3_bucket, MODELS_FOLDER)
+    log.log(level, f"Model serialised and persisted to s3://{s3_location}: {outcome}")
 
-    if metrics.r_squared < metric_error_threshold:
+
+def check_features() -> None:
+    """Fail where a feature was added that would not be learnt from.
+
+    Raises:
+        RuntimeError: What is learnt is a curve per product, and nothing else.
+    """
+    if FEATURES != [ORDERS_PLACED, PRODUCT_CODE]:
         raise RuntimeError(
-            f"r-squared metric ({metrics.r_squared:.3f}) is below deployment threshold "
-            f"{metric_error_threshold}; the model was not persisted and the one in "
-            f"service stays: look at {dataset.address}."
+            f"FEATURES in pipeline/orders.py is {FEATURES}, and a curve of "
+            f"{ORDERS_PLACED} per {PRODUCT_CODE} is all that is learnt; "
+            "docs/engineer.md says what else another feature needs."
         )
-    if metrics.r_squared < metric_warning_threshold:
+
+
+def find_delivery(s3_bucket: str) -> aws.Dataset:
+    """Read the newest delivery.
+
+    What else is newer is told in one WARNING: what no delivery is called or placed
+    like, other files, and deliveries that S3 does not let us read.
+
+    Raises:
+        ValueError: The newest delivery cannot be read as CSV.
+        RuntimeError: There is none, or S3 could not be read.
+    """
+    survey = aws.survey_folder("csv", s3_bucket, DATASETS_FOLDER)
+    passed_over = survey.passed_over
+    found = None
+    for artefact, read in aws.read_each(survey.usable, read_delivery):
+        if isinstance(read, aws.Dataset):
+            found = read
+            break
+        reason = str(read)
+        passed_over.append(aws.PassedOver(artefact.address, artefact.timestamp, reason))
+    newer = [each for each in passed_over if not found or each.when > found.datetime]
+    told = "; ".join(f"{each.address} {each.reason}" for each in newer)
+    if found is None:
+        raise RuntimeError(
+            f"No delivery found in s3://{s3_bucket}/{DATASETS_FOLDER}/; deliver one "
+            f"named like {DELIVERY_NAME}_2021-07-03T23:00:00.csv"
+            + (f" (what is there: {told})." if told else ".")
+        )
+    if newer:
+        log.warning(f"Passed over, though newer than {found.address}: {told}.")
+    return found
+
+
+def read_delivery(artefact: aws.S3TimestampedArtefact) -> aws.Dataset | str:
+    """Read a delivery; of another file, the reason why it is none.
+
+    Raises:
+        ValueError: It is named as a delivery, and cannot be read as CSV.
+        S3Failure: S3 could not be read.
+    """
+    is_named = artefact.key.rpartition("/")[2].startswith(DELIVERY_NAME)
+    try:
+        dataset = aws.get_csv_dataset(artefact)
+    except ValueError as error:
+        if is_named:
+            raise
+        return f"is no delivery: {error}"
+    missing = {*FEATURES, LABEL} - {*dataset.data.columns}
+    if missing and not is_named:
+        return f"is no delivery: it lacks the columns {', '.join(sorted(missing))}"
+    return dataset
+
+
+def was_trained_on(s3_bucket: str, dataset: aws.Dataset) -> bool:
+    """Whether a model in the bucket was trained on a delivery, even if it is not the
+    one in service any more."""
+    for candidate in aws.read_models_from_s3(s3_bucket, MODELS_FOLDER, read_champion):
+        if candidate.artefact.timestamp < dataset.datetime:
+            return False
+        model = candidate.model
+        if model is not None and model.train_dataset_hash == dataset.hash:
+            return True
+    return False
+
+
+def warn_if_nothing_new(dataset: aws.Dataset, champion: Champion | None) -> None:
+    """Warn where training goes on without a new delivery."""
+    if champion and champion.model.train_dataset_hash == dataset.hash:
         log.warning(
-            f"r-squared metric ({metrics.r_squared:.3f}) breached warning threshold "
-            f"{metric_warning_threshold} - check for drift."
+            f"Nothing new has arrived: the newest model was trained on "
+            f"{dataset.address} already."
         )
-    held_out = preprocess(feature_and_labels.X_test), feature_and_labels.y_test
-    comparison = challenge_champion(champion, model, *held_out)
-    evaluation = {**projection, "champion": comparison, "drift": drift}
-    s3_location = persist_model(s3_bucket, model, dataset, metrics, evaluation)
-    log.info(f"Model serialised and persisted to s3://{s3_location}")
+    age = datetime.now(UTC) - dataset.datetime
+    if age > OLDEST_DELIVERY:
+        log.warning(
+            f"Nothing new has arrived: {dataset.address} is {age.days} days old; "
+            "ask the data engineers for this week's delivery."
+        )
 
 
-def prepare_data(data: DataFrame) -> FeatureAndLabels:
-    """Split a delivery into a training and a held-out set, stratified by product."""
-    return FeatureAndLabels(
-        *train_test_split(
-            data[FEATURES],
-            data[LABEL],
-            test_size=TEST_SIZE,
-            stratify=data[PRODUCT_CODE],
-            random_state=RANDOM_STATE,
+def examine(
+    dataset: aws.Dataset, champion: Champion | None, accept_shift: str
+) -> Examined:
+    """Check a delivery, and choose the rows to learn from.
+
+    Raises:
+        ValueError: It is refused.
+    """
+    accepts = accept_shift in (dataset.key, dataset.address)
+    if accept_shift and not accepts:
+        log.warning(
+            f"--accept-shift names {aws.quote(accept_shift)}, and the newest delivery "
+            f"is {dataset.key}: no shift of it is accepted."
         )
-    )
+    delivery = examine_delivery(dataset.data, dataset.address, champion, accepts)
+    log.info(f"Checked delivery: {len(delivery.orders)} orders.")
+    if delivery.service_error:
+        log.info(f"Scored the model in service: {delivery.service_error}.")
+    for note in delivery.notes:
+        log.info(note)
+    for warning in delivery.warnings:
+        log.warning(warning)
+    return delivery
+
+
+def report_drift(
+    s3_bucket: str, delivery: Examined, champion: Champion | None
+) -> list[dict[str, Any]] | None:
+    """Report how far the orders have moved since the champion was trained.
+
+    Returns:
+        For the metadata: one entry for each product and column, the largest first, None
+        if the champion's delivery cannot be had.
+    """
+    if champion is None:
+        return None
+    try:
+        reference = aws.get_csv_dataset_from_s3(
+            s3_bucket, champion.model.train_dataset_key
+        )
+        checked = check_delivery(reference.data, reference.address)
+    except (RuntimeError, ValueError) as error:
+        log.warning(f"Drift was not measured: {error}")
+        return None
+    drifts = measure_drift(checked, delivery.orders)
+    large = any(drift.is_large for drift in drifts)
+    log.log(logging.WARNING if large else logging.INFO, summarize_drift(drifts))
+    return [
+        {**drift._asdict(), "is_large": drift.is_large} for drift in drifts[:KEPT]
+    ]
 
 
 def train_model(
     data: FeatureAndLabels, hyperparam_grid: dict[str, Any]
-) -> tuple[BaseEstimator, TaskMetrics]:
+) -> tuple[MonotoneTreeRegressor, TaskMetrics]:
     """Search the whole grid on the training set, and project and score the best tree.
 
     Args:
@@ -174,26 +368,58 @@ def train_model(
         The best tree, refitted on the training set and projected onto estimates that
         never fall with orders placed, and its metrics on the held-out set.
     """
-    search = DecisionTreeSearchCV(hyperparam_grid, scoring="r2", cv=FOLDS)
-    search.fit(preprocess(data.X_train), data.y_train)
+    numbers = number_products(data.X_train, data.y_train)
+    features = preprocess(data.X_train, numbers)
+    search = DecisionTreeSearchCV(
+        hyperparam_grid, scoring="r2", cv=list(split_into_folds(data))
+    )
+    search.fit(features, data.y_train)
     log.info(
         f"Searched {len(search.cv_results_['params'])} candidates: best "
         f"cross-validated r-squared={search.best_score_:.3f} "
         f"with {search.best_params_}."
     )
-    model = MonotoneTreeRegressor.from_fitted(
-        search.best_estimator_, preprocess(data.X_train)
-    )
-    return model, score(model, data)
+    model = MonotoneTreeRegressor.from_fitted(search.best_estimator_, features)
+    model.product_numbers_ = numbers
+    metrics = score(model, data, numbers)
+    return model, metrics._replace(cross_validated_r_squared=float(search.best_score_))
 
 
-def score(model: BaseEstimator, data: FeatureAndLabels) -> TaskMetrics:
+def score(
+    model: BaseEstimator, data: FeatureAndLabels, numbers: dict[str, int] | None
+) -> TaskMetrics:
     """Score a model on the held-out set."""
-    predictions = model.predict(preprocess(data.X_test))
+    predictions = model.predict(preprocess(data.X_test, numbers))
     return TaskMetrics(
         float(r2_score(data.y_test, predictions)),
         float(mean_absolute_error(data.y_test, predictions)),
     )
+
+
+def check_metrics(
+    metrics: TaskMetrics, error_threshold: float, warning_threshold: float, source: str
+) -> None:
+    """Hold both scores against the thresholds; warn of what is between them.
+
+    Raises:
+        RuntimeError: One is below the first threshold, or is no number.
+    """
+    scores = {
+        "r-squared metric": metrics.r_squared,
+        "cross-validated r-squared metric": metrics.cross_validated_r_squared,
+    }
+    for name, value in scores.items():
+        if value is None or not value >= error_threshold:
+            raise RuntimeError(
+                f"{name} ({value:.3f}) is below deployment threshold "
+                f"{error_threshold}; the model was not persisted and the one in "
+                f"service stays: look at {source}."
+            )
+        if not value >= warning_threshold:
+            log.warning(
+                f"{name} ({value:.3f}) breached warning threshold "
+                f"{warning_threshold} - check for drift."
+            )
 
 
 def validate_trained_model_logic(model: BaseEstimator, data: FeatureAndLabels) -> None:
@@ -202,7 +428,8 @@ def validate_trained_model_logic(model: BaseEstimator, data: FeatureAndLabels) -
     Raises:
         RuntimeError: Names everything that is wrong.
     """
-    faults = find_model_faults(model, preprocess(data.X_test), data.y_test)
+    features = preprocess(data.X_test, numbers_of(model))
+    faults = find_model_faults(model, features, data.y_test)
     if faults:
         raise RuntimeError(f"Trained model failed verification: {', '.join(faults)}.")
 
@@ -215,9 +442,10 @@ def assess_projection(
     Returns:
         For the metadata: the tree's own metrics and how many falls were removed.
     """
-    features, tree = preprocess(data.X_test), model.estimator_
+    numbers, tree = numbers_of(model), model.estimator_
+    features = preprocess(data.X_test, numbers)
     falls = count_falls(tree, features)
-    metrics = score(tree, data)
+    metrics = score(tree, data, numbers)
     log.info(
         f"Projection removed {falls} falls; the tree alone has "
         f"r-squared={metrics.r_squared:.3f}, MAE={metrics.mean_absolute_error:.3f}."
@@ -227,17 +455,110 @@ def assess_projection(
     )
     if comparison.is_worse:
         log.warning(f"The projection made it worse by more than chance: {comparison}.")
-    return {"falls_removed": falls, "tree": metrics._asdict()}
+    tree_metrics = {
+        "r_squared": metrics.r_squared,
+        "mean_absolute_error": metrics.mean_absolute_error,
+    }
+    return {"falls_removed": falls, "tree": tree_metrics}
 
 
-def preprocess(df: DataFrame) -> NDArray[np.float64]:
-    """Make the features of a model from orders.
+def challenge(
+    champion: Champion | None, model: MonotoneTreeRegressor, data: FeatureAndLabels
+) -> dict[str, Any]:
+    """Compare with the champion on held-out orders that neither was trained on.
 
     Returns:
-        Shape (orders, 2): orders placed and product index.
+        For the metadata: which champion, and the comparison; empty without a champion.
+
+    Raises:
+        RuntimeError: The new model is worse by more than chance, or there are too few
+            orders to judge by.
     """
-    products = df[PRODUCT_CODE].map(PRODUCT_CODE_MAP)
-    return np.column_stack([df[ORDERS_PLACED], products]).astype(float)
+    if champion is None:
+        return {}
+    held_out = data.X_test.assign(**{LABEL: data.y_test})
+    numbers = numbers_of(model)
+    found = challenge_champion(
+        champion, held_out, lambda orders: model.predict(preprocess(orders, numbers))
+    )
+    if found.outcome in (Outcome.WORSE, Outcome.TOO_FEW_ORDERS):
+        raise RuntimeError(found.sentence)
+    new = found.outcome is Outcome.PASSED
+    log.log(logging.INFO if new else logging.WARNING, found.sentence)
+    return {
+        "model": str(champion.model),
+        "outcome": found.outcome.value,
+        **found.comparison._asdict(),
+    }
+
+
+def numbers_of(model: BaseEstimator) -> dict[str, int] | None:
+    """The product numbers that a model was trained with; None if it has none."""
+    return getattr(model, "product_numbers_", None)
+
+
+def describe_products(
+    model: MonotoneTreeRegressor,
+    delivery: Examined,
+    dataset: aws.Dataset,
+    champion: Champion | None,
+) -> dict[str, Any]:
+    """Put together the curves of all products, learnt and kept, and what they are from.
+
+    Returns:
+        For the metadata.
+    """
+    orders = delivery.orders[PRODUCT_CODE].value_counts()
+    curves = describe_curves(model)
+    products = {
+        code: {
+            "orders": int(orders[code]),
+            "learnt_from": dataset.key,
+            "learnt_at": dataset.datetime.isoformat(),
+            "number": number,
+        }
+        for code, number in model.product_numbers_.items()
+    }
+    if champion is not None:
+        for code in delivery.kept:
+            known = champion.products[code]
+            curves[code] = asdict(as_piecewise_linear(champion.curves[code]))
+            products[code] = {
+                "orders": known.orders or 0,
+                "learnt_from": known.learnt_from,
+                "learnt_at": known.learnt_at,
+            }
+    return {CURVES: curves, PRODUCTS: products}
+
+
+def describe_curves(model: MonotoneTreeRegressor) -> dict[str, Any]:
+    """The curves of a projected tree by product code, in plain types."""
+    return {
+        code: asdict(model.curves_[number])
+        for code, number in model.product_numbers_.items()
+    }
+
+
+def wrap_model(
+    model: BaseEstimator,
+    dataset: aws.Dataset,
+    metrics: TaskMetrics,
+    evaluation: dict[str, Any] | None = None,
+) -> aws.Model:
+    """Put a model and its metadata together, and make sure that they can be read.
+
+    Raises:
+        RuntimeError: They could not be loaded again.
+    """
+    metadata = {**metrics._asdict(), "hyperparameters": model.get_params(deep=False)}
+    if isinstance(model, MonotoneTreeRegressor):
+        metadata["hyperparameters"] = model.estimator.get_params()
+        metadata[CURVES] = describe_curves(model)
+    wrapped_model = aws.Model(
+        MODEL_NAME, model, dataset, {**metadata, **(evaluation or {})}
+    )
+    aws.check_loadable(wrapped_model)
+    return wrapped_model
 
 
 def persist_model(
@@ -252,47 +573,18 @@ def persist_model(
     Raises:
         RuntimeError: It could not be loaded again, or S3 could not be written to.
     """
-    metadata = {
-        **metrics._asdict(),
-        "hyperparameters": model.get_params(deep=False),
-        **(evaluation or {}),
-    }
-    if isinstance(model, MonotoneTreeRegressor):
-        metadata["hyperparameters"] = model.estimator.get_params()
-        metadata[CURVES] = {
-            code: asdict(model.curves_[index])
-            for code, index in PRODUCT_CODE_MAP.items()
-        }
-    wrapped_model = aws.Model(MODEL_NAME, model, dataset, metadata)
-    aws.check_loadable(wrapped_model)
+    wrapped_model = wrap_model(model, dataset, metrics, evaluation)
     return wrapped_model.put_model_to_s3(bucket, MODELS_FOLDER)
-
-
-def parse_arguments(arguments: list[str]) -> tuple[str, float, float]:
-    """Read the bucket and the error and warning thresholds.
-
-    Raises:
-        ValueError: The arguments are not these three, or a threshold not in (0, 1].
-    """
-    s3_bucket, *thresholds = arguments
-    error_threshold, warning_threshold = map(float, thresholds)
-    if not s3_bucket or not all(0 < value <= 1 for value in map(float, thresholds)):
-        raise ValueError(arguments)
-    return s3_bucket, error_threshold, warning_threshold
 
 
 if __name__ == "__main__":
     with ending_with_errors("training model"):
-        try:
-            bucket, r2_error_threshold, r2_warning_threshold = parse_arguments(
-                sys.argv[1:]
-            )
-        except ValueError:
-            log.error(
-                "Invalid arguments passed to train_model.py: expected S3_BUCKET "
-                "R_SQUARED_ERROR_THRESHOLD R_SQUARED_WARNING_THRESHOLD, with both "
-                "thresholds above 0 and at most 1."
-            )
-            print(__doc__)
-            sys.exit(1)
-        main(bucket, r2_error_threshold, r2_warning_threshold, HYPERPARAM_GRID)
+        main(
+            chosen.s3_bucket,
+            chosen.error_threshold,
+            chosen.warning_threshold,
+            HYPERPARAM_GRID,
+            accept_shift=chosen.accept_shift,
+            only_if_new=chosen.only_if_new,
+            dry_run=chosen.dry_run,
+        )

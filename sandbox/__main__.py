@@ -1,4 +1,4 @@
-"""The whole pipeline on this machine: deliver three weeks, train, serve, ask.
+"""A whole pipeline on this machine: deliver, train, serve, ask.
 
 Stays up until Ctrl-C, and then ends every process that it started.
 """
@@ -10,25 +10,18 @@ import socket
 import sys
 import time
 from argparse import ArgumentParser
-from calendar import FRIDAY
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from subprocess import Popen, TimeoutExpired
 from threading import Thread
 from urllib.request import Request, urlopen
 
+from sandbox.pipelines import PIPELINES, Pipeline, find_pipeline
 from sandbox.ports import HOST
 from sandbox.processes import run_process
 from sandbox.s3_server import make_bucket, replace_aws_settings, run_s3_server
 
-BUCKET = "time-to-dispatch"
-DATASETS_FOLDER = "datasets"
-WEEKS = 3
-ORDERS_PER_WEEK = 1000
-ERROR_THRESHOLD, WARNING_THRESHOLD = "0.8", "0.9"
-
-ORDER = {"product_code": "SKU001", "orders_placed": 112}
 READY_TIMEOUT_SECONDS = 60
 PROGRESS_SECONDS = 5
 POLL_SECONDS = 0.2
@@ -36,37 +29,38 @@ POLL_SECONDS = 0.2
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def main(port: int) -> None:
-    """Run the pipeline and serve on a port of the loopback until a signal ends it.
+def main(port: int, pipeline: Pipeline) -> None:
+    """Run a pipeline and serve on a port of the loopback until a signal ends it.
 
     Raises:
         RuntimeError: The port is taken, or a process failed.
         KeyboardInterrupt: A signal has ended it.
     """
-    check_port(port)
+    check_port(port, pipeline)
     say("Starting a local S3 server ...")
     with run_s3_server() as settings:
         replace_aws_settings(settings)
-        say(f"S3 answers on {settings['AWS_ENDPOINT_URL']}; delivering {WEEKS} weeks.")
-        make_bucket(BUCKET)
-        deliver_weeks(datetime.now(UTC))
+        say(f"S3 answers on {settings['AWS_ENDPOINT_URL']}; delivering.")
+        make_bucket(pipeline.name)
+        for delivered in pipeline.deliver(pipeline.name, datetime.now(UTC)):
+            say(f"Delivered {delivered}")
 
-        say("\nStage 1: training on the newest week.")
-        train()
+        say("\nStage 1: training on the newest delivery.")
+        train(pipeline)
 
         say("\nStage 2: serving the newest model.")
         os.environ.update(HOST=HOST, PORT=str(port))
         address = f"http://{HOST}:{port}"
         with run_process(
-            sys.executable, "-m", "pipeline.serve_model", BUCKET
+            sys.executable, "-m", f"{pipeline.package}.serve_model", pipeline.name
         ) as service:
             wait_until_ready(service, f"{address}/readyz")
-            show_request(address)
+            show_request(address, pipeline)
             exit_code = service.wait()
             raise RuntimeError(f"The service ended by itself, exit code {exit_code}.")
 
 
-def check_port(port: int) -> None:
+def check_port(port: int, pipeline: Pipeline) -> None:
     """Make sure that the service will be able to open its port.
 
     Raises:
@@ -78,25 +72,11 @@ def check_port(port: int) -> None:
         other = port + 1 if 1024 <= port < 65535 else 8001
         raise RuntimeError(
             f"Port {port} cannot be used: {error.strerror}; "
-            f"choose another one: make run PORT={other}"
+            f"choose another one: make run PORT={other} PIPELINE={pipeline.name}"
         ) from error
 
 
-def deliver_weeks(now: datetime) -> None:
-    """Deliver the weeks that ended on the last Fridays at 23:00 UTC."""
-    # Pandas takes a second to import, in which Ctrl-C is to end this without traceback.
-    from sandbox.orders import deliver_week, make_week
-
-    friday = now.replace(hour=23, minute=0, second=0, microsecond=0)
-    while friday > now or friday.weekday() != FRIDAY:
-        friday -= timedelta(days=1)
-    for weeks_ago in reversed(range(WEEKS)):
-        week = make_week(ORDERS_PER_WEEK, seed=WEEKS - weeks_ago)
-        at = friday - timedelta(weeks=weeks_ago)
-        say(f"Delivered {deliver_week(week, at, BUCKET, DATASETS_FOLDER)}")
-
-
-def train() -> None:
+def train(pipeline: Pipeline) -> None:
     """Run the training stage, and show that it is still running.
 
     Raises:
@@ -104,8 +84,8 @@ def train() -> None:
     """
     started = time.monotonic()
     with run_process(
-        *(sys.executable, "-m", "pipeline.train_model"),
-        *(BUCKET, ERROR_THRESHOLD, WARNING_THRESHOLD),
+        *(sys.executable, "-m", f"{pipeline.package}.train_model"),
+        *(pipeline.name, *pipeline.thresholds),
     ) as training:
         while True:
             try:
@@ -139,15 +119,15 @@ def wait_until_ready(service: "Popen[str]", address: str) -> None:
     )
 
 
-def show_request(address: str) -> None:
+def show_request(address: str, pipeline: Pipeline) -> None:
     """Make one request and print it, its answer and where to read on."""
-    url = f"{address}/api/v0.1/time_to_dispatch"
-    body = json.dumps(ORDER)
+    url = address + pipeline.endpoint
+    body = json.dumps(pipeline.request)
     request = Request(url, body.encode(), {"Content-Type": "application/json"})
     with urlopen(request, timeout=READY_TIMEOUT_SECONDS) as response:
         answer = json.load(response)
     say(
-        "\nAsk how long the dispatch of an order will take:\n\n"
+        f"\nAsk {pipeline.question}:\n\n"
         f"curl {url} -H 'Content-Type: application/json' -d '{body}'\n\n"
         f"{json.dumps(answer, indent=2)}\n\n"
         f"Documentation: {address}/docs\n"
@@ -226,11 +206,17 @@ if __name__ == "__main__":
         default=8000,
         help="of the service, 1 to 65535 (default: 8000)",
     )
+    parser.add_argument(
+        "--pipeline",
+        default=PIPELINES[0].name,
+        help="its name (default: %(default)s)",
+    )
     end_on_signals()
     end_with_parent()
     try:
         with terminal_without_make():
-            main(parser.parse_args().port)
+            chosen = parser.parse_args()
+            main(chosen.port, find_pipeline(chosen.pipeline))
     except RuntimeError as error:
         sys.exit(str(error))
     except KeyboardInterrupt:

@@ -6,7 +6,7 @@ Deliver one: python -m sandbox.orders --rows 1000 --seed 7 --to s3://BUCKET/data
 import re
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import NoReturn
 
@@ -14,25 +14,51 @@ import numpy as np
 from pandas import DataFrame
 
 from pipeline import aws
-from pipeline.orders import (
-    HOURS_TO_DISPATCH,
-    ORDERS_PLACED,
-    PRODUCT_CODE,
-    PRODUCT_CODE_MAP,
-)
+from pipeline.orders import HOURS_TO_DISPATCH, ORDERS_PLACED, PRODUCT_CODE
 
 FILENAME_PREFIX = "time_to_dispatch"
 
 # Measured on a real week.
 ORDERS_PLACED_SCALE = 92.0
-HOURS_PER_ORDER = np.linspace(0.075, 0.175, len(PRODUCT_CODE_MAP))
+SLOPES = np.linspace(0.075, 0.175, 5)
 NOISE_HOURS = 1.0
 
+GOLDEN_RATIO = (1 + 5**0.5) / 2
+
+
+def make_products(count: int) -> dict[str, float]:
+    """Make products: the five of the real week, and others like them.
+
+    A product is the same whichever others there are, and the order of their codes says
+    nothing of their slopes.
+
+    Returns:
+        Hours for each order already placed, by product code.
+    """
+    others = GOLDEN_RATIO * np.arange(count) % 1
+    slopes = SLOPES[0] + (SLOPES[-1] - SLOPES[0]) * others
+    slopes[: len(SLOPES)] = SLOPES[:count]
+    codes = [f"SKU{number:03}" for number in range(1, count + 1)]
+    return dict(zip(codes, slopes.tolist(), strict=True))
+
+
+HOURS_PER_ORDER = make_products(len(SLOPES))
+
 MAX_ROWS = 10_000_000
+MAX_PRODUCTS = 100_000
 MAX_SEED = 2**32 - 1
 
 
-def make_week(rows: int, seed: int) -> DataFrame:
+def make_week(
+    rows: int,
+    seed: int,
+    *,
+    hours_per_order: Mapping[str, float] = HOURS_PER_ORDER,
+    equal_shares: bool = False,
+    orders_placed_scale: float = ORDERS_PLACED_SCALE,
+    slowdown: float = 1.0,
+    noise_hours: float = NOISE_HOURS,
+) -> DataFrame:
     """Make a week of orders.
 
     Every product is equally likely. The hours grow linearly with the orders already
@@ -41,20 +67,28 @@ def make_week(rows: int, seed: int) -> DataFrame:
     Args:
         rows: How many orders.
         seed: The same seed makes the same week.
+        hours_per_order: The slope of each product, by its code.
+        equal_shares: Each product gets as many orders as any other, give or take one.
+        orders_placed_scale: Their root mean square: how busy the week is (orders).
+        slowdown: Factor on all slopes, of a warehouse that works slower or faster.
+        noise_hours: Standard deviation of the noise (hours).
 
     Returns:
         The columns hours_to_dispatch (hours), orders_placed (orders), product_code.
     """
     random = np.random.default_rng(seed)
-    product = random.integers(len(PRODUCT_CODE_MAP), size=rows)
-    orders_placed = np.abs(random.normal(0, ORDERS_PLACED_SCALE, rows)).round()
-    noise = random.normal(0, NOISE_HOURS, rows)
-    hours = np.maximum(0, HOURS_PER_ORDER[product] * orders_placed + noise)
+    if equal_shares:
+        product = random.permutation(np.arange(rows) % len(hours_per_order))
+    else:
+        product = random.integers(len(hours_per_order), size=rows)
+    orders_placed = np.abs(random.normal(0, orders_placed_scale, rows)).round()
+    noise = random.normal(0, noise_hours, rows)
+    slopes = np.array(list(hours_per_order.values())) * slowdown
     return DataFrame(
         {
-            HOURS_TO_DISPATCH: hours,
+            HOURS_TO_DISPATCH: np.maximum(0, slopes[product] * orders_placed + noise),
             ORDERS_PLACED: orders_placed,
-            PRODUCT_CODE: np.array(list(PRODUCT_CODE_MAP))[product],
+            PRODUCT_CODE: np.array(list(hours_per_order))[product],
         }
     )
 
@@ -131,6 +165,12 @@ def main(arguments: list[str]) -> None:
     parser.add_argument(
         "--seed", type=whole_number(0, MAX_SEED), default=1, help="of the week"
     )
+    parser.add_argument(
+        "--products",
+        type=whole_number(1, MAX_PRODUCTS),
+        default=len(HOURS_PER_ORDER),
+        help="how many there are",
+    )
     parser.add_argument("--to", type=s3_folder, required=True, help="S3 folder")
     parser.add_argument(
         "--at",
@@ -139,7 +179,8 @@ def main(arguments: list[str]) -> None:
         help="time of the delivery, in UTC if it names no time zone (default: now)",
     )
     chosen = parser.parse_args(arguments)
-    week = make_week(chosen.rows, chosen.seed)
+    products = make_products(chosen.products)
+    week = make_week(chosen.rows, chosen.seed, hours_per_order=products)
     address = deliver_week(week, chosen.at, *chosen.to)
     print(f"Delivered {chosen.rows} orders to {address}")
 

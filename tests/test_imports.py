@@ -23,6 +23,7 @@ FOLDERS = {"aws", "search", "estimator", "gates", "service"}
 MOST_FILES_IN_THE_HALL = 10
 
 PIPELINE = sorted((ROOT / "pipeline").rglob("*.py"))
+EXAMPLES = sorted((ROOT / "examples").rglob("*.py"))
 AROUND = ("sandbox", "benchmarks", "deploy", "examples")
 OTHERS = sorted(path for folder in AROUND for path in (ROOT / folder).rglob("*.py"))
 
@@ -70,8 +71,13 @@ def loaded_modules(statement: str) -> set[str]:
 
 @pytest.mark.process
 def test_importing_the_stages_has_no_effect() -> None:
-    modules = loaded_modules("import pipeline.train_model, pipeline.serve_model")
-    assert "pipeline.train_model" in modules
+    stages = [
+        f"{package}.{stage}_model"
+        for package in ("pipeline", "examples.iris")
+        for stage in ("train", "serve")
+    ]
+    modules = loaded_modules(f"import {', '.join(stages)}")
+    assert {*stages} <= modules
     assert "boto3" not in modules
 
 
@@ -140,8 +146,8 @@ def test_the_hall_is_not_crowded() -> None:
     assert len([*(ROOT / "pipeline").glob("*.py")]) <= MOST_FILES_IN_THE_HALL
 
 
-@pytest.mark.parametrize("path", PIPELINE, ids=name_of)
+@pytest.mark.parametrize("path", PIPELINE + EXAMPLES, ids=name_of)
 def test_no_module_shadows_the_standard_library(path: Path) -> None:
-    """Bodywork runs the stage files with pipeline/ first on the import path."""
+    """Bodywork runs the stage files with their folder first on the import path."""
     name = path.parent.name if path.stem == "__init__" else path.stem
     assert name not in sys.stdlib_module_names | {"requests"}

@@ -1,4 +1,4 @@
-"""One log format, each line once."""
+"""One log format, each line once, and what a stage is started with."""
 
 import re
 import subprocess

@@ -17,7 +17,8 @@ pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+IRIS = ROOT / "examples" / "iris" / "README.md"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), IRIS]
 TEXT = "".join(page.read_text() for page in PAGES)
 
 

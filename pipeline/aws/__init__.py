@@ -5,19 +5,27 @@ Objects are only ever added; the newest timestamp wins; going back means adding 
 
 from pipeline.aws.arrays import ARRAYS
 from pipeline.aws.artefacts import (
+    NothingFound,
+    PassedOver,
     S3Object,
     S3TimestampedArtefact,
+    Survey,
     TooLarge,
     find_latest_artefact_on_s3,
     get_object_from_s3,
+    latest_taken,
     list_artefacts_on_s3,
     make_timestamped_filename,
     put_object_to_s3,
+    read_each,
+    survey_folder,
 )
 from pipeline.aws.client import S3Failure, s3_client
 from pipeline.aws.contents import DeclaredClass, DeclaredExtension, declare
+from pipeline.aws.csv_text import read_csv_text
 from pipeline.aws.datasets import (
     Dataset,
+    get_csv_dataset,
     get_csv_dataset_from_s3,
     get_latest_csv_dataset_from_s3,
     get_latest_parquet_dataset_from_s3,
@@ -29,14 +37,22 @@ from pipeline.aws.models import (
     Model,
     add_model_to_s3,
     check_loadable,
+    get_champion_from_s3,
     get_latest_pkl_model_from_s3,
     get_newest_good_model_from_s3,
     load_model,
     quote,
     read_models_from_s3,
+    tell_resign,
 )
 from pipeline.aws.pickling import unpickle_model
-from pipeline.aws.signing import KEYS_VARIABLE, SIGNATURE, signing_keys
+from pipeline.aws.signing import (
+    KEYS_VARIABLE,
+    Proof,
+    is_signed,
+    sign_anew,
+    signing_keys,
+)
 
 __all__ = [
     "Candidate",
@@ -45,21 +61,28 @@ __all__ = [
     "DeclaredExtension",
     "KEYS_VARIABLE",
     "Model",
+    "NothingFound",
+    "PassedOver",
+    "Proof",
     "S3Failure",
     "S3Object",
     "S3TimestampedArtefact",
-    "SIGNATURE",
+    "Survey",
     "TooLarge",
     "add_model_to_s3",
     "check_loadable",
     "declare",
     "find_latest_artefact_on_s3",
+    "get_champion_from_s3",
+    "get_csv_dataset",
     "get_csv_dataset_from_s3",
     "get_latest_csv_dataset_from_s3",
     "get_latest_parquet_dataset_from_s3",
     "get_latest_pkl_model_from_s3",
     "get_newest_good_model_from_s3",
     "get_object_from_s3",
+    "is_signed",
+    "latest_taken",
     "list_artefacts_on_s3",
     "load_model",
     "make_timestamped_filename",
@@ -67,9 +90,14 @@ __all__ = [
     "put_object_to_s3",
     "put_parquet_dataset_to_s3",
     "quote",
+    "read_csv_text",
+    "read_each",
     "read_models_from_s3",
     "s3_client",
+    "sign_anew",
     "signing_keys",
+    "survey_folder",
+    "tell_resign",
     "unpickle_model",
 ]
 

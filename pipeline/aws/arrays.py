@@ -1,12 +1,16 @@
 """Arrays of numbers or text as plain bytes, and back."""
 
+import re
 from math import prod
 from typing import Any
 
 from pipeline.aws.contents import DeclaredExtension
 
-# Kinds of numpy's types: truth, whole numbers, floats, text.
-PLAIN_KINDS = "biufU"
+# Numpy's types of truth, whole numbers, floats and text, with their size. It would read
+# others as long as they are.
+PLAIN_TYPE = re.compile(r"[<>|][biufU]\d{1,9}")
+# As many as numpy has. The product of a million sizes would take minutes.
+MAX_DIMENSIONS = 32
 
 ARRAYS = [
     DeclaredExtension(
@@ -33,7 +37,13 @@ def rebuild_array(kind: str, shape: tuple[int, ...], content: bytes) -> Any:
     """
     import numpy as np
 
+    if not PLAIN_TYPE.fullmatch(kind):
+        raise ValueError("an array holds neither numbers nor text")
     dtype = np.dtype(kind)
-    if dtype.kind not in PLAIN_KINDS or prod(shape) * dtype.itemsize != len(content):
-        raise ValueError("an array holds neither numbers nor text, or too few bytes")
+    if (
+        len(shape) > MAX_DIMENSIONS
+        or any(size < 0 for size in shape)
+        or prod(shape) * dtype.itemsize != len(content)
+    ):
+        raise ValueError("an array has another size than its bytes")
     return np.frombuffer(content, dtype).reshape(shape).copy()[()]

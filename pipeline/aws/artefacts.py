@@ -1,13 +1,18 @@
 """Timestamped objects on S3: find the latest, get it, put a new one."""
 
+import logging
 import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from time import sleep
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import PurePosixPath
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from pipeline.aws.client import (
+    S3Failure,
+    deadline_seconds,
     error_code,
     explain_s3_errors,
     s3_client,
@@ -33,11 +38,11 @@ class FileFormat(NamedTuple):
     remedy: str
 
 
-# A week has 1,000, of 31 kB. So many take 340 MiB and 10 s of one CPU to train on, and
-# where no two are alike and nothing can be learnt from them, 640 MiB and 50 s.
-MAX_ROWS = 20_000
+# 5,000 products of 20 orders each, and some more. To read so many takes 15 MiB and
+# 0.4 s; in as many bytes and columns as are taken, 130 MiB and 2 s. A week has 1,000.
+MAX_ROWS = 120_000
 DELIVER_LESS = f"deliver one week, at most {MAX_ROWS:,} rows, under a newer timestamp"
-# 25 times what so many rows take.
+# Four times what so many rows take; a week takes 31 kB.
 MAX_BYTES = 16 * 2**20
 FILE_FORMATS = {
     "csv": FileFormat((".csv", ".csv.gz"), MAX_BYTES, DELIVER_LESS),
@@ -45,12 +50,23 @@ FILE_FORMATS = {
     "pkl": FileFormat((".pkl",), MAX_MODEL_BYTES, "train a new model in its place"),
 }
 ATTEMPTS = 3
+# How long reads may fail altogether, in deadlines of one read, before it is S3 that
+# fails and not some objects: one that hangs is passed over, two are too many.
+MOST_DEADLINES = 2
 SHA256 = "sha256"
+# Of the objects beside another one that prove where it comes from.
+SIGNATURE_ENDING = ".sig"
+# What is dated further ahead is wrong, and would hide what is added until then.
+LARGEST_CLOCK_ERROR = timedelta(minutes=5)
 
 TIMESTAMP = re.compile(
     r"(?<!\d)(\d{4}-\d{2}-\d{2})"
     r"(?:[T _:|-](\d{2})[:|_-](\d{2})[:|_-](\d{2})(?:\.\d+)?Z?)?(?!\d)"
 )
+
+Result = TypeVar("Result")
+
+log = logging.getLogger("pipeline")
 
 
 @dataclass(frozen=True)
@@ -77,6 +93,30 @@ class S3TimestampedArtefact:
         return printable(f"s3://{self.bucket}/{self.key}")
 
 
+class PassedOver(NamedTuple):
+    """An object in or below a folder that is not taken.
+
+    Attributes:
+        when: What its name says or, where it says nothing, when S3 took it; in UTC.
+        reason: Follows the address to make a sentence of both.
+    """
+
+    address: str
+    when: datetime
+    reason: str
+
+
+class Survey(NamedTuple):
+    """What lies in a folder and below it.
+
+    Attributes:
+        usable: The newest first.
+    """
+
+    usable: list[S3TimestampedArtefact]
+    passed_over: list[PassedOver]
+
+
 class TooLarge(RuntimeError):
     """There is more in an object than is taken, so that none exhausts the memory."""
 
@@ -85,6 +125,10 @@ class TooLarge(RuntimeError):
             f"{address} is too large: it has {found}, and at most {most:,} are taken; "
             f"{remedy}."
         )
+
+
+class NothingFound(RuntimeError):
+    """There is no object that may be taken."""
 
 
 class S3Object(NamedTuple):
@@ -120,12 +164,73 @@ def parse_timestamp(key: str) -> datetime | None:
     return None
 
 
+def survey_folder(file_format: str, bucket: str, folder: str = "") -> Survey:
+    """Find the objects that may be taken, and say of all others why they may not.
+
+    Taken is what lies directly in the folder, has the ending of the format and a
+    timestamp in its name, and is not newer than now by more than a clock may be wrong.
+
+    Args:
+        file_format: One of csv (which includes csv.gz), parquet, pkl.
+        folder: Folder to search; "" for the whole bucket, in which any place will do.
+
+    Raises:
+        ValueError: The format is not supported.
+        S3Failure: The folder could not be listed.
+    """
+    endings = find_format(file_format).endings
+    usable, passed_over = [], []
+    for item in _list_objects(bucket, folder):
+        key, timestamp = item["Key"], parse_timestamp(item["Key"])
+        if key.endswith(("/", SIGNATURE_ENDING)):
+            continue
+        reason = find_reason_to_pass_over(key, timestamp, folder)
+        if not key.lower().endswith(endings):
+            ending = PurePosixPath(key).suffix or "without an ending"
+            reason = f"is {printable(ending)}, not {endings[0]}"
+        elif timestamp is None:
+            named = make_timestamped_filename("...", datetime(2021, 7, 3), file_format)
+            reason = reason or f"has no timestamp like {named} in its name"
+        elif not reason:
+            usable.append(_make_artefact(item, bucket, timestamp))
+            continue
+        address = printable(f"s3://{bucket}/{key}")
+        when = timestamp or item["LastModified"]
+        passed_over.append(PassedOver(address, when, reason))
+    return Survey(sorted(usable, key=_age, reverse=True), passed_over)
+
+
+def find_reason_to_pass_over(key: str, timestamp: datetime | None, folder: str) -> str:
+    """Say why nobody takes an object of a folder, as `PassedOver` does; "" if none."""
+    if is_in_subfolder(key, folder):
+        return "is in a subfolder"
+    return tell_future(timestamp) if timestamp else ""
+
+
+def is_in_subfolder(key: str, folder: str) -> bool:
+    prefix = _folder_prefix(folder)
+    return bool(prefix) and "/" in key.removeprefix(prefix)
+
+
+def latest_taken() -> datetime:
+    """The newest timestamp that anybody takes now."""
+    return datetime.now(UTC) + LARGEST_CLOCK_ERROR
+
+
+def tell_future(timestamp: datetime) -> str:
+    """Say that an object is dated in the future; "" if it is not."""
+    if timestamp <= latest_taken():
+        return ""
+    return f"is dated in the future ({timestamp:%Y-%m-%dT%H:%M:%SZ})"
+
+
 def list_artefacts_on_s3(
     file_format: str, bucket: str, folder: str = ""
 ) -> list[S3TimestampedArtefact]:
     """List the timestamped objects of one format, the newest first.
 
-    Objects without a timestamp in their name, or of another format, are passed over.
+    Objects without a timestamp in their name, or of another format, are passed over;
+    those that nobody takes, of the future or in a subfolder, are listed as well.
 
     Args:
         file_format: One of csv (which includes csv.gz), parquet, pkl.
@@ -133,7 +238,22 @@ def list_artefacts_on_s3(
 
     Raises:
         ValueError: The format is not supported.
-        RuntimeError: S3 could not be read.
+        S3Failure: The folder could not be listed.
+    """
+    endings = find_format(file_format).endings
+    found = []
+    for item in _list_objects(bucket, folder):
+        timestamp = parse_timestamp(item["Key"])
+        if timestamp is not None and item["Key"].lower().endswith(endings):
+            found.append(_make_artefact(item, bucket, timestamp))
+    return sorted(found, key=_age, reverse=True)
+
+
+def find_format(file_format: str) -> FileFormat:
+    """Find what is known of a format.
+
+    Raises:
+        ValueError: The format is not supported.
     """
     chosen = FILE_FORMATS.get(file_format.lower())
     if chosen is None:
@@ -141,6 +261,10 @@ def list_artefacts_on_s3(
             f"{file_format} is not a supported file format; "
             f"choose one of {', '.join(FILE_FORMATS)}."
         )
+    return chosen
+
+
+def _list_objects(bucket: str, folder: str) -> list["ObjectTypeDef"]:
     prefix = _folder_prefix(folder)
 
     def list_objects() -> list["ObjectTypeDef"]:
@@ -149,43 +273,102 @@ def list_artefacts_on_s3(
         return [item for page in answers for item in page.get("Contents", [])]
 
     with explain_s3_errors(f"list s3://{bucket}/{prefix}"):
-        listed = within_deadline(list_objects)
-    found = []
-    for item in listed:
-        timestamp = parse_timestamp(item["Key"])
-        if timestamp is not None and item["Key"].lower().endswith(chosen.endings):
-            found.append(
-                S3TimestampedArtefact(
-                    bucket,
-                    item["Key"],
-                    timestamp,
-                    item["LastModified"],
-                    item["ETag"],
-                    item["Size"],
-                )
-            )
-    return sorted(
-        found, key=lambda item: (item.timestamp, item.last_modified), reverse=True
+        return within_deadline(list_objects)
+
+
+def _make_artefact(
+    item: "ObjectTypeDef", bucket: str, timestamp: datetime
+) -> S3TimestampedArtefact:
+    return S3TimestampedArtefact(
+        bucket, item["Key"], timestamp, item["LastModified"], item["ETag"], item["Size"]
     )
+
+
+def _age(artefact: S3TimestampedArtefact) -> tuple[datetime, datetime]:
+    return artefact.timestamp, artefact.last_modified
+
+
+def exists_on_s3(bucket: str, key: str) -> bool:
+    """Whether there is an object of this name.
+
+    It is looked for in the listing, which the stages may read; of a single object S3
+    says that access is denied where there is none.
+
+    Raises:
+        S3Failure: S3 could not be asked.
+    """
+
+    def list_one() -> bool:
+        listed = s3_client().list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)
+        return any(item["Key"] == key for item in listed.get("Contents", []))
+
+    with explain_s3_errors(f"look for {printable(f's3://{bucket}/{key}')}"):
+        return within_deadline(list_one)
 
 
 def find_latest_artefact_on_s3(
     file_format: str, bucket: str, folder: str = ""
 ) -> S3TimestampedArtefact:
-    """Find the object with the newest timestamp in its name.
+    """Find the object with the newest timestamp in its name, of those to be taken.
 
     Raises:
-        RuntimeError: There is none, or S3 could not be read.
+        NothingFound: There is none.
+        S3Failure: The folder could not be listed.
         ValueError: The format is not supported.
     """
-    artefacts = list_artefacts_on_s3(file_format, bucket, folder)
-    if not artefacts:
-        raise RuntimeError(
-            f"No {file_format} object with a timestamp in its name found in "
-            f"s3://{bucket}/{_folder_prefix(folder)}; deliver one named like "
-            f"{make_timestamped_filename('name', datetime(2021, 7, 3), file_format)}."
-        )
-    return artefacts[0]
+    return _find_usable(file_format, bucket, folder)[0]
+
+
+def _find_usable(
+    file_format: str, bucket: str, folder: str
+) -> list[S3TimestampedArtefact]:
+    """Find what may be taken, the newest first.
+
+    Raises:
+        NothingFound: There is nothing.
+        S3Failure: The folder could not be listed.
+    """
+    usable, passed_over = survey_folder(file_format, bucket, folder)
+    if usable:
+        return usable
+    others = "".join(f"; {each.address} {each.reason}" for each in passed_over[:3])
+    raise NothingFound(
+        f"No {file_format} object with a timestamp in its name found in "
+        f"s3://{bucket}/{_folder_prefix(folder)}; deliver one named like "
+        f"{make_timestamped_filename('name', datetime(2021, 7, 3), file_format)}"
+        f"{others}."
+    )
+
+
+def read_each(
+    artefacts: Iterable[S3TimestampedArtefact],
+    read: Callable[[S3TimestampedArtefact], Result],
+) -> Iterator[tuple[S3TimestampedArtefact, Result | S3Failure]]:
+    """Read objects one by one: a failure of one is told in its place, and no obstacle.
+
+    Raises:
+        S3Failure: None could be read, or all failures together took longer than
+            MOST_DEADLINES: it is not the objects that fail, but S3.
+        Exception: Whatever reading raises that is not S3's.
+    """
+    first: S3Failure | None = None
+    seconds = 0.0
+    is_any_read = False
+    for artefact in artefacts:
+        start = monotonic()
+        try:
+            result = read(artefact)
+        except S3Failure as failure:
+            seconds += monotonic() - start
+            first = first or failure
+            if seconds > MOST_DEADLINES * deadline_seconds():
+                raise first from None
+            yield artefact, failure
+        else:
+            is_any_read = True
+            yield artefact, result
+    if first is not None and not is_any_read:
+        raise first
 
 
 def get_latest_object_from_s3(
@@ -193,19 +376,30 @@ def get_latest_object_from_s3(
 ) -> S3Object:
     """Read the newest object, and look again if it is replaced or gone meanwhile.
 
+    One that cannot be read is passed over, with a WARNING, for the next.
+
     Raises:
         RuntimeError: There is none, it keeps changing, or S3 could not be read.
         TooLarge: It is larger than what is taken of its format.
     """
-    for _ in range(ATTEMPTS):
-        artefact = find_latest_artefact_on_s3(file_format, bucket, folder)
-        found = get_object_from_s3(artefact)
-        if found is not None:
-            return found
-    raise RuntimeError(
-        f"Could not read {artefact.address}: it was replaced {ATTEMPTS} times "
-        "between listing and reading; wait until its delivery is complete, then retry."
-    )
+    for attempt in range(1, ATTEMPTS + 1):
+        refusals: list[str] = []
+        usable = _find_usable(file_format, bucket, folder)
+        for artefact, found in read_each(usable, get_object_from_s3):
+            if isinstance(found, S3Object):
+                for refusal in refusals:
+                    log.warning(f"Passed over: {refusal}")
+                return found
+            if found is None and attempt < ATTEMPTS:
+                break
+            refusals.append(
+                str(found)
+                if found is not None
+                else f"Could not read {artefact.address}: it was replaced {ATTEMPTS} "
+                "times between listing and reading; wait until its delivery is "
+                "complete, then retry."
+            )
+    raise RuntimeError(refusals[0])
 
 
 def get_object_from_s3(artefact: S3TimestampedArtefact) -> S3Object | None:

@@ -28,6 +28,7 @@ REMEDIES = {
     "ExpiredToken": "renew the credentials",
     "ExpiredTokenException": "renew the credentials",
     "InvalidAccessKeyId": "check AWS_ACCESS_KEY_ID",
+    "InvalidObjectState": "restore it from its archive, or leave it there",
     "NoSuchBucket": "check the bucket's name",
     "SignatureDoesNotMatch": "check AWS_SECRET_ACCESS_KEY",
     "403": "grant these credentials access to it",

@@ -1,18 +1,14 @@
 """A delivery of data, and where it came from."""
 
-import csv
-import gzip
-import warnings
-import zlib
 from datetime import datetime
-from io import BytesIO, TextIOWrapper
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.aws.artefacts import (
     DELIVER_LESS,
     MAX_BYTES,
-    MAX_ROWS,
     S3Object,
+    S3TimestampedArtefact,
     TooLarge,
     get_latest_object_from_s3,
     get_object_from_s3,
@@ -20,17 +16,18 @@ from pipeline.aws.artefacts import (
     make_timestamped_filename,
     put_object_to_s3,
 )
+from pipeline.aws.csv_text import (
+    EXPANDED,
+    GZIP_MAGIC,
+    read_csv_text,
+    refuse_too_large,
+)
 
 # The service describes its model's dataset too, and does without pandas.
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-GZIP_MAGIC = b"\x1f\x8b"
-
-# Pandas takes up to a kilobyte of memory for each, even where it refuses them.
-MAX_COLUMNS = 100
 ROWS_AT_ONCE = 10
-EXPANDED = "more bytes when it is expanded"
 
 
 class Dataset(NamedTuple):
@@ -55,6 +52,24 @@ class Dataset(NamedTuple):
         return f"s3://{self.bucket}/{self.key}"
 
 
+def get_csv_dataset(artefact: S3TimestampedArtefact) -> Dataset:
+    """Get a CSV that was listed, each field as text: see `read_csv_text`.
+
+    Raises:
+        RuntimeError: It has been replaced or deleted since, or S3 could not be read.
+        TooLarge: It has too many bytes, rows or columns to train on in the memory of
+            the pod.
+        ValueError: The object cannot be read as CSV.
+    """
+    found = get_object_from_s3(artefact)
+    if found is None:
+        raise RuntimeError(
+            f"{artefact.address} was replaced or deleted after it was listed; wait "
+            "until its delivery is complete, then retry."
+        )
+    return _dataset(read_csv_text(found.content, artefact.address), found)
+
+
 def get_latest_csv_dataset_from_s3(bucket: str, folder: str = "") -> Dataset:
     """Get the newest CSV, gzipped or not, in UTF-8 with or without a byte order mark.
 
@@ -62,7 +77,7 @@ def get_latest_csv_dataset_from_s3(bucket: str, folder: str = "") -> Dataset:
         RuntimeError: There is none, or S3 could not be read.
         TooLarge: It has too many bytes, rows or columns to train on in the memory of
             the pod.
-        ValueError: The object is not CSV in UTF-8.
+        ValueError: The object cannot be read as CSV.
     """
     return _read_csv_dataset(get_latest_object_from_s3("csv", bucket, folder))
 
@@ -73,7 +88,7 @@ def get_csv_dataset_from_s3(bucket: str, key: str) -> Dataset:
     Raises:
         RuntimeError: There is none, or S3 could not be read.
         TooLarge: It has too many bytes, rows or columns.
-        ValueError: The object is not CSV in UTF-8.
+        ValueError: The object cannot be read as CSV.
     """
     for artefact in list_artefacts_on_s3("csv", bucket, key.rpartition("/")[0]):
         if artefact.key == key:
@@ -102,7 +117,7 @@ def get_latest_parquet_dataset_from_s3(bucket: str, folder: str = "") -> Dataset
         stated = file.metadata
         groups = map(stated.row_group, range(stated.num_row_groups))
         columns = map(stated.schema.column, range(stated.num_columns))
-        _refuse_too_large(address, stated.num_rows, stated.num_columns)
+        refuse_too_large(address, stated.num_rows, stated.num_columns)
         if any(column.max_repetition_level for column in columns):
             raise ValueError("a column holds lists")
         if sum(group.total_byte_size for group in groups) > MAX_BYTES:
@@ -172,75 +187,18 @@ def put_parquet_dataset_to_s3(
 
 
 def _read_csv_dataset(found: S3Object) -> Dataset:
+    """Read a CSV with numbers and flags converted as pandas does, rows from 0."""
     from pandas import read_csv
-    from pandas.errors import ParserError, ParserWarning
 
-    address = found.artefact.address
-    try:
-        content = _expand(found.content, address)
-        _refuse_too_large(address, *_count_rows_and_columns(content))
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", ParserWarning)
-            data = read_csv(
-                BytesIO(content),
-                encoding="utf-8-sig",
-                index_col=False,
-                low_memory=False,
-            )
-    except (
-        *(ValueError, ParserError, ParserWarning, csv.Error),
-        *(OSError, EOFError, zlib.error),
-    ) as e:
-        raise ValueError(
-            f"{address} is not a CSV file in UTF-8 ({str(e).strip()}); "
-            "deliver it again as comma-separated text with a header line."
-        ) from e
+    read_csv_text(found.content, found.artefact.address)
+    data = read_csv(
+        BytesIO(found.content),
+        compression="gzip" if found.content.startswith(GZIP_MAGIC) else None,
+        encoding="utf-8-sig",
+        index_col=False,
+        low_memory=False,
+    )
     return _dataset(data, found)
-
-
-def _expand(content: bytes, address: str) -> bytes:
-    """Expand what is gzipped, as far as it is taken.
-
-    Raises:
-        TooLarge: It goes on.
-    """
-    if not content.startswith(GZIP_MAGIC):
-        return content
-    with gzip.GzipFile(fileobj=BytesIO(content)) as expanded:
-        content = expanded.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise TooLarge(address, EXPANDED, MAX_BYTES, DELIVER_LESS)
-    return content
-
-
-def _count_rows_and_columns(content: bytes) -> tuple[int, int]:
-    """Count the rows of a CSV below its header, and the columns of the widest.
-
-    Pandas does so as well, but takes the memory for all of them first.
-
-    Raises:
-        csv.Error: A field has more than 131,072 characters.
-        ValueError: It is not in UTF-8.
-    """
-    rows, columns = -1, 0
-    with TextIOWrapper(BytesIO(content), "utf-8-sig", newline="") as text:
-        for row in csv.reader(text):
-            rows += bool(row)
-            columns = max(columns, len(row))
-    return rows, columns
-
-
-def _refuse_too_large(address: str, rows: int, columns: int) -> None:
-    """Refuse a dataset before the memory for it is taken.
-
-    Raises:
-        TooLarge: It has too many rows or columns.
-    """
-    if rows > MAX_ROWS:
-        raise TooLarge(address, f"{rows:,} rows", MAX_ROWS, DELIVER_LESS)
-    if columns > MAX_COLUMNS:
-        remedy = "deliver it with fewer columns under a newer timestamp"
-        raise TooLarge(address, f"{columns:,} columns", MAX_COLUMNS, remedy)
 
 
 def _put_dataset(content: bytes, bucket: str, folder: str, filename: str) -> str:

@@ -1,23 +1,29 @@
 """A trained model, and where it came from."""
 
 import logging
-from collections.abc import Callable, Iterator
+import shlex
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from importlib.metadata import version
 from json import JSONEncoder
+from math import isfinite
 from os import environ
 from typing import Any, NamedTuple
 
 from pipeline.aws.artefacts import (
     S3Object,
     S3TimestampedArtefact,
+    TooLarge,
     find_latest_artefact_on_s3,
     get_latest_object_from_s3,
     get_object_from_s3,
+    is_in_subfolder,
     list_artefacts_on_s3,
     make_timestamped_filename,
     put_object_to_s3,
+    read_each,
+    tell_future,
 )
 from pipeline.aws.client import S3Failure
 from pipeline.aws.datasets import Dataset
@@ -27,7 +33,14 @@ from pipeline.aws.pickling import (
     unpickle_estimator,
     unpickle_model,
 )
-from pipeline.aws.signing import find_forgery, sign
+from pipeline.aws.signing import (
+    NotProved,
+    OfAnotherBucket,
+    Proof,
+    prove,
+    sign,
+    signing_keys,
+)
 from pipeline.logs import printable
 
 PUT_ATTEMPTS = 60
@@ -153,8 +166,10 @@ class Model:
             The location, as `bucket/folder/filename`.
 
         Raises:
-            RuntimeError: S3 could not be written to.
+            RuntimeError: Its metadata are not what JSON holds, or S3 could not be
+                written to.
         """
+        refuse_metadata(self)
         return add_model_to_s3(
             pickle_model(self), self._name, self._creation_time, bucket, folder
         )
@@ -206,12 +221,47 @@ def check_metadata(metadata: dict[str, Any] | None) -> None:
             if not isinstance(name, str) or not is_short_line(name):
                 raise ValueError("a name is not one line of text")
         # Piece by piece: a small pickle can refer to one long text a million times.
-        for piece in JSONEncoder().iterencode(metadata):
+        for piece in JSONEncoder(allow_nan=False).iterencode(metadata):
             length += len(piece)
             if length > MAX_BYTES:
                 raise ValueError("they are too long")
     except (RecursionError, TypeError, ValueError) as error:
-        raise RuntimeError(f"its metadata are not plain: {error}") from error
+        reason = str(error)
+        if reason.startswith("Out of range float"):
+            reason = find_no_number("", metadata) or reason
+        raise RuntimeError(f"its metadata are not plain: {reason}") from error
+
+
+def find_no_number(path: str, value: object) -> str:
+    """Find the first NaN or infinity in metadata.
+
+    Returns:
+        Where it is and which it is; "" if there is none.
+    """
+    if isinstance(value, float) and not isfinite(value):
+        return f"{path} is {value}"
+    entries: Iterable[tuple[object, object]] = ()
+    if isinstance(value, dict):
+        entries = value.items()
+    elif isinstance(value, list | tuple):
+        entries = enumerate(value)
+    found = (
+        find_no_number(f"{path}.{name}".lstrip(".")[:MAX_TEXT], entry)
+        for name, entry in entries
+    )
+    return next(filter(None, found), "")
+
+
+def refuse_metadata(model: Model) -> None:
+    """Refuse to publish a model whose metadata would be refused when it is read.
+
+    Raises:
+        RuntimeError: Says what is wrong with them.
+    """
+    try:
+        check_metadata(model.metadata)
+    except RuntimeError as error:
+        raise RuntimeError(f"Model {model} was not published: {error}.") from error
 
 
 def check_loadable(model: Model) -> None:
@@ -220,6 +270,7 @@ def check_loadable(model: Model) -> None:
     Raises:
         RuntimeError: It would be refused.
     """
+    refuse_metadata(model)
     try:
         loaded = unpickle_model(pickle_model(model))
         assert isinstance(loaded, Model) and loaded.model is not None
@@ -253,7 +304,7 @@ def add_model_to_s3(
         )
         key = "/".join(filter(None, [folder.strip("/"), filename]))
         if put_object_to_s3(
-            content, bucket, folder, filename, **sign(content, key), **metadata
+            content, bucket, folder, filename, **sign(content, bucket, key), **metadata
         ):
             return f"{bucket}/{key}"
     raise RuntimeError(
@@ -267,26 +318,37 @@ def get_latest_pkl_model_from_s3(bucket: str, folder: str = "") -> Model:
 
     Raises:
         RuntimeError: There is none, it cannot be loaded, or S3 could not be read.
+        ValueError: The signing key is none.
     """
     return load_model(get_latest_object_from_s3("pkl", bucket, folder))
 
 
 class Candidate(NamedTuple):
-    """An object in a folder of models, and the model in it if it can be used.
+    """An object in a folder of models, and the model in it if there is one.
 
     Attributes:
-        found: What was read; None if nothing could be.
         refusal: Why the model cannot be used; "" if it can.
+        found: What was read; None if nothing could be.
+        proof: How it was shown to be ours; None if it was not.
+        content: The model in it, also where that is refused: to be looked at only.
+        is_of_another_bucket: Whether it is ours, and signed for another bucket.
     """
 
     artefact: S3TimestampedArtefact
-    found: S3Object | None
-    model: Model | None
-    refusal: str
+    refusal: str = ""
+    found: S3Object | None = None
+    proof: Proof | None = None
+    content: Model | None = None
+    is_of_another_bucket: bool = False
 
     @property
     def name(self) -> str:
         return printable(self.artefact.key.rpartition("/")[2])
+
+    @property
+    def model(self) -> Model | None:
+        """The model, if it can be used."""
+        return None if self.refusal else self.content
 
     @property
     def s3_metadata(self) -> dict[str, str]:
@@ -297,30 +359,76 @@ class Candidate(NamedTuple):
 def read_models_from_s3(
     bucket: str, folder: str, check: Callable[[Model], object]
 ) -> Iterator[Candidate]:
-    """Read the models in a folder one by one, the newest first.
+    """Read the models directly in a folder one by one, the newest first.
 
     Args:
-        check: Raises RuntimeError for a model that is of no use.
+        check: Raises for a model that is of no use; a RuntimeError in a sentence.
 
     Raises:
-        RuntimeError: S3 could not be read.
-        ValueError: The signing key is too short.
+        S3Failure: The folder could not be listed, or none of the models be read.
+        ValueError: The signing key is none.
     """
-    for artefact in list_artefacts_on_s3("pkl", bucket, folder):
-        found = model = None
-        try:
-            found = get_object_from_s3(artefact)
-            if found is None:
-                refusal = f"{quote(artefact.address)} was replaced while it was read."
-            else:
-                model = load_model(found)
-                check(model)
-                refusal = ""
-        except S3Failure:
-            raise
-        except RuntimeError as error:
-            model, refusal = None, str(error)
-        yield Candidate(artefact, found, model, refusal)
+    signing_keys()
+    listed = list_artefacts_on_s3("pkl", bucket, folder)
+    artefacts = [each for each in listed if not is_in_subfolder(each.key, folder)]
+    for artefact, read in read_each(artefacts, lambda each: read_model(each, check)):
+        if isinstance(read, S3Failure):
+            yield Candidate(artefact, str(read))
+        else:
+            yield read
+
+
+def read_model(
+    artefact: S3TimestampedArtefact, check: Callable[[Model], object]
+) -> Candidate:
+    """Read one model, and find the first reason why it cannot be used.
+
+    Raises:
+        S3Failure: S3 could not be read.
+        ValueError: The signing key is none.
+    """
+    address = quote(artefact.address)
+    try:
+        found = get_object_from_s3(artefact)
+    except TooLarge as error:
+        return Candidate(artefact, str(error))
+    if found is None:
+        return Candidate(artefact, f"{address} was replaced while it was read.")
+
+    refusals = []
+    future = tell_future(artefact.timestamp)
+    if future:
+        refusals.append(f"Model {address} {future}; remove it, and train again.")
+    proof = content = None
+    is_of_another_bucket = False
+    try:
+        proof = prove(found)
+    except NotProved as error:
+        is_of_another_bucket = isinstance(error, OfAnotherBucket)
+        refusals.append(tell_unproved(found, error))
+    try:
+        content = unpickle(found)
+        apply(check, content)
+    except RuntimeError as error:
+        refusals.append(str(error))
+    refusal = next(iter(refusals), "")
+    return Candidate(artefact, refusal, found, proof, content, is_of_another_bucket)
+
+
+def apply(check: Callable[[Model], object], model: Model) -> None:
+    """Check a model; whatever the check stumbles over, no newer or older one suffers.
+
+    Raises:
+        RuntimeError: It is of no use.
+    """
+    try:
+        check(model)
+    except RuntimeError:
+        raise
+    except Exception as error:
+        raise RuntimeError(
+            f"Model {quote(model)} cannot be used ({quote(error)}); train a new one."
+        ) from error
 
 
 def get_newest_good_model_from_s3(
@@ -331,25 +439,55 @@ def get_newest_good_model_from_s3(
     Each newer one that is refused is an ERROR in the log.
 
     Args:
-        check: Raises RuntimeError for a model that is of no use.
+        check: Raises for a model that is of no use; a RuntimeError in a sentence.
 
     Returns:
         The model, and why each newer one was refused.
 
     Raises:
-        RuntimeError: There is none, or S3 could not be read.
+        NothingFound: There is none.
+        RuntimeError: None can be used, or S3 could not be read.
+        ValueError: The signing key is none.
     """
-    find_latest_artefact_on_s3("pkl", bucket, folder)
     refusals: list[str] = []
     for candidate in read_models_from_s3(bucket, folder, check):
         if candidate.model is not None:
+            warn_of_old_signature(candidate.artefact, candidate.proof)
             return candidate.model, refusals
         log.error(f"Refused: {candidate.refusal}")
         refusals.append(candidate.refusal)
+    if not refusals:
+        # Says that there is none.
+        find_latest_artefact_on_s3("pkl", bucket, folder)
     raise RuntimeError(
         f"None of the {len(refusals)} models in s3://{bucket}/{folder}/ can be used, "
-        f"the newest because: {refusals[0] if refusals else 'it was deleted'}"
+        f"the newest because: {refusals[0] if refusals else 'it was just added'}"
     )
+
+
+def get_champion_from_s3(
+    bucket: str, folder: str, check: Callable[[Model], object]
+) -> Model | None:
+    """Get the model that a new one is to replace: what a service would take now.
+
+    Each newer one that is of no use is a WARNING in the log.
+
+    Args:
+        check: Raises for a model that is of no use; a RuntimeError in a sentence.
+
+    Returns:
+        The model; None if there is none to compare with.
+
+    Raises:
+        S3Failure: S3 could not be read. What is there may be better than any new one.
+        ValueError: The signing key is too short.
+    """
+    for candidate in read_models_from_s3(bucket, folder, check):
+        if candidate.model is not None:
+            return candidate.model
+        log.warning(f"No champion: {candidate.refusal}")
+    log.info("There is no champion to compare with.")
+    return None
 
 
 def quote(found: object) -> str:
@@ -359,18 +497,57 @@ def quote(found: object) -> str:
 
 
 def load_model(found: S3Object) -> Model:
-    """Load a model from its bytes on S3: the one place that decides what is loaded.
+    """Load a model from its bytes on S3, if they are ours.
 
     Raises:
-        RuntimeError: The bytes do not verify, cannot be unpickled, are not of a
-            `Model`, or were made with another release of scikit-learn.
+        RuntimeError: The bytes do not verify, cannot be unpickled, or are not of a
+            `Model`.
         ValueError: The signing key is none.
+    """
+    try:
+        proof = prove(found)
+    except NotProved as error:
+        raise RuntimeError(tell_unproved(found, error)) from error
+    model = unpickle(found)
+    warn_of_old_signature(found.artefact, proof)
+    return model
+
+
+def tell_unproved(found: S3Object, error: NotProved) -> str:
+    """Say in a sentence what was not proved, and what to do."""
+    remedy = "train a new model with this release of the pipeline"
+    if isinstance(error, OfAnotherBucket):
+        remedy = f"to let it serve here: {tell_resign(found.artefact)}"
+    address = quote(found.artefact.address)
+    return f"Model {address} does not verify: {quote(error)}; {remedy}."
+
+
+def tell_resign(artefact: S3TimestampedArtefact) -> str:
+    """The command that signs a model anew."""
+    name = shlex.quote(quote(artefact.key))
+    return f"python -m pipeline.models {artefact.bucket} resign {name}"
+
+
+def warn_of_old_signature(
+    artefact: S3TimestampedArtefact, proof: Proof | None
+) -> None:
+    """Warn of a model whose signature would be as good in any other bucket."""
+    if proof is Proof.SIGNED_BEFORE:
+        log.warning(
+            f"Model {quote(artefact.address)} has a signature of the old form, which "
+            f"does not bind it to its bucket; sign all anew: python -m pipeline.models "
+            f"{artefact.bucket} resign"
+        )
+
+
+def unpickle(found: S3Object) -> Model:
+    """Read the model in an object, whosever it is.
+
+    Raises:
+        RuntimeError: The bytes cannot be unpickled, or are not of a `Model`.
     """
     address = quote(found.artefact.address)
     remedy = "train a new model with this release of the pipeline"
-    forgery = find_forgery(found)
-    if forgery is not None:
-        raise RuntimeError(f"Model {address} does not verify: {forgery}; {remedy}.")
     try:
         model = unpickle_model(found.content)
     except Exception as error:

@@ -36,9 +36,11 @@ INSTRUCTIONS = {
 }
 PLAIN = {"NoneType", "bool", "int", "float", "str"}
 PROTOCOL = 5
-# Fifty times a week's model, eight times one of 100,000 orders. Each byte can become an
-# empty dictionary, so that 150 MB are made of them at most.
-MAX_BYTES = 2 * 2**20
+# More than twice a model of 5,000 products whose curves have 16 knots each.
+MAX_BYTES = 16 * 2**20
+# Five times what such a model needs. An instruction is one byte and can make an empty
+# dictionary or keep a reference, so that 200 MB are made of them at most.
+MAX_INSTRUCTIONS = 2_000_000
 
 
 class ModelPickler(pickle._Pickler):
@@ -80,6 +82,22 @@ def name_of(obj: object) -> str | None:
     return None
 
 
+class Limited(dict[int, Callable[..., None]]):
+    """What instructions do, by their code, for as many of them as a model needs."""
+
+    def __init__(self, instructions: dict[int, Callable[..., None]]) -> None:
+        super().__init__(instructions)
+        self.left = MAX_INSTRUCTIONS
+
+    def __getitem__(self, code: int) -> Callable[..., None]:
+        self.left -= 1
+        if self.left < 0:
+            raise pickle.UnpicklingError(
+                f"it has more than the {MAX_INSTRUCTIONS:,} instructions of any model"
+            )
+        return super().__getitem__(code)
+
+
 class ModelUnpickler(pickle._Unpickler):
     """Runs INSTRUCTIONS and makes what is admitted.
 
@@ -93,6 +111,8 @@ class ModelUnpickler(pickle._Unpickler):
     ) -> None:
         super().__init__(stream)
         self.find = find
+        # Where the base class looks for what to do.
+        vars(self)["dispatch"] = Limited(self.dispatch)
         self.classes: dict[type, DeclaredClass] = {}
         # Made and without state yet, the innermost last.
         self.unfinished: list[object] = []

@@ -7,28 +7,63 @@ service reads curves alone, and does without.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from pipeline.estimator.champion import Champion, read_champion
 from pipeline.estimator.contents import CONTENTS, TREE, check_tree
-from pipeline.estimator.curves import read_curves
+from pipeline.estimator.curves import as_piecewise_linear, read_curves
+from pipeline.estimator.features import ORDERS_FEATURE, PRODUCT_FEATURE
 from pipeline.estimator.piecewise_linear import CURVES, PiecewiseLinear
-from pipeline.estimator.step_functions import ORDERS_FEATURE, read_step_function
+from pipeline.estimator.products import PRODUCTS, Product, read_products
 
 if TYPE_CHECKING:
     from pipeline.estimator.monotone_tree import MonotoneTreeRegressor
+    from pipeline.estimator.numbering import number_products
+    from pipeline.estimator.training_data import (
+        FOLDS,
+        FeatureAndLabels,
+        prepare_data,
+        preprocess,
+        split_into_folds,
+        training_rows,
+    )
 
 __all__ = [
     "CONTENTS",
     "CURVES",
+    "Champion",
+    "FOLDS",
+    "FeatureAndLabels",
     "MonotoneTreeRegressor",
     "ORDERS_FEATURE",
+    "PRODUCTS",
+    "PRODUCT_FEATURE",
     "PiecewiseLinear",
+    "Product",
     "TREE",
+    "as_piecewise_linear",
     "check_tree",
+    "number_products",
+    "prepare_data",
+    "preprocess",
+    "read_champion",
     "read_curves",
-    "read_step_function",
+    "read_products",
+    "split_into_folds",
+    "training_rows",
 ]
+
+# Where the names live that need scikit-learn.
+FITTING = {
+    "MonotoneTreeRegressor": "monotone_tree",
+    "number_products": "numbering",
+    **dict.fromkeys(
+        ["FOLDS", "FeatureAndLabels", "prepare_data", "preprocess"]
+        + ["split_into_folds", "training_rows"],
+        "training_data",
+    ),
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "MonotoneTreeRegressor":
-        return import_module(f"{__name__}.monotone_tree").MonotoneTreeRegressor
+    if name in FITTING:
+        return getattr(import_module(f"{__name__}.{FITTING[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -40,6 +40,7 @@ CONTENTS: list[DeclaredClass | DeclaredExtension] = [
             "estimator": "DecisionTreeRegressor",
             "estimator_": "DecisionTreeRegressor",
             "curves_": "dict",
+            "product_numbers_": "dict",
         },
         check=f"{__name__}:check_curves",
         former=("pipeline.monotone_tree", "MonotoneTreeRegressor"),
@@ -80,3 +81,6 @@ def check_curves(state: dict[str, Any]) -> None:
     curves = state.get("curves_", {}).values()
     if not all(isinstance(curve, PiecewiseLinear) for curve in curves):
         raise ValueError("it holds a curve that is none")
+    numbers = state.get("product_numbers_", {})
+    if {*map(type, numbers)} > {str} or {*map(type, numbers.values())} > {int}:
+        raise ValueError("it numbers its products with something else")

@@ -4,32 +4,46 @@ from collections.abc import Callable
 
 from pipeline import aws
 from pipeline.estimator.piecewise_linear import CURVES, PiecewiseLinear
+from pipeline.estimator.products import FORMER_PRODUCTS, read_products
 from pipeline.estimator.step_functions import read_step_function
-from pipeline.orders import PRODUCT_CODE_MAP, ProductCode
+
+Curve = Callable[[float], float]
+
+MOST_WHOLE_ORDERS = 1000
 
 
-def read_curves(model: aws.Model) -> dict[ProductCode, Callable[[float], float]]:
-    """Make, for each product code, the function from orders placed to hours.
+def read_curves(model: aws.Model) -> dict[str, Curve]:
+    """Make, for each product of a model, the function from orders placed to hours.
 
     The curves that training puts into the metadata answer exactly as the estimator's
     `predict` does, in microseconds and without scikit-learn, of whichever release. Of a
     model that was published without them, the estimator is read, once.
 
     Raises:
-        RuntimeError: It does not estimate every product.
+        RuntimeError: It does not estimate each of its products.
     """
     curves = (model.metadata or {}).get(CURVES)
     try:
+        products = read_products(model)
         if curves is not None:
-            return {code: PiecewiseLinear(**curves[code]) for code in PRODUCT_CODE_MAP}
+            return {code: PiecewiseLinear(**curves[code]) for code in products}
         return {
-            code: model.model.curves_[product]
+            code: model.model.curves_[number]
             if hasattr(model.model, "curves_")
-            else read_step_function(model.model, product)
-            for code, product in PRODUCT_CODE_MAP.items()
+            else read_step_function(model.model, number)
+            for code, number in FORMER_PRODUCTS.items()
         }
     except Exception as error:
         raise RuntimeError(
             f"Model {aws.quote(model)} cannot estimate every product "
             f"({aws.quote(error)}); train a new one."
         ) from error
+
+
+def as_piecewise_linear(curve: Curve) -> PiecewiseLinear:
+    """The knots of a curve, to be carried on; of any other function than ours, which
+    models had before there were curves, its values at whole numbers of orders."""
+    if isinstance(curve, PiecewiseLinear):
+        return curve
+    orders_placed = [float(placed) for placed in range(MOST_WHOLE_ORDERS)]
+    return PiecewiseLinear(orders_placed, [curve(placed) for placed in orders_placed])

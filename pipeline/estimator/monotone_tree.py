@@ -1,5 +1,6 @@
 """A regression tree whose estimates never fall when more orders are placed."""
 
+from collections.abc import Iterator
 from typing import Self
 
 import numpy as np
@@ -9,11 +10,8 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.tree import DecisionTreeRegressor
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from pipeline.estimator.features import ORDERS_FEATURE, PRODUCT_FEATURE
 from pipeline.estimator.piecewise_linear import PiecewiseLinear
-from pipeline.orders import FEATURES, ORDERS_PLACED, PRODUCT_CODE
-
-ORDERS_FEATURE = FEATURES.index(ORDERS_PLACED)
-PRODUCT_FEATURE = FEATURES.index(PRODUCT_CODE)
 
 
 class MonotoneTreeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
@@ -25,8 +23,11 @@ class MonotoneTreeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
 
     Attributes:
         estimator_: The fitted tree.
-        curves_: By product index, the projection (hours by orders placed).
+        curves_: By product number, the projection (hours by orders placed).
+        product_numbers_: By product code, its number in the features; set by training.
     """
+
+    product_numbers_: dict[str, int]
 
     def __init__(self, estimator: DecisionTreeRegressor):
         self.estimator = estimator
@@ -35,7 +36,7 @@ class MonotoneTreeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         """Fit the tree, then its projection.
 
         Args:
-            X: Shape (orders, 2): orders placed and product index.
+            X: Shape (orders, 2): orders placed and product number.
             y: Hours to dispatch, shape (orders,).
         """
         rows, hours = validate_data(self, X, y, dtype=np.float64)
@@ -58,28 +59,37 @@ class MonotoneTreeRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         check_is_fitted(self)
         rows = validate_data(self, X, dtype=np.float64, reset=False)
         hours = np.empty(len(rows))
-        for product in np.unique(rows[:, PRODUCT_FEATURE]):
+        for product, chosen in rows_by_product(rows):
             if product not in self.curves_:
                 raise ValueError(
                     f"Product {product:g} was not among the training rows; "
-                    f"known are {sorted(self.curves_)}."
+                    f"known are {sorted(self.curves_)[:10]} and perhaps more."
                 )
-            chosen = rows[:, PRODUCT_FEATURE] == product
             orders_placed = rows[chosen, ORDERS_FEATURE]
-            hours[chosen] = interpolate(self.curves_[product], orders_placed)
+            hours[chosen] = interpolate(self.curves_[int(product)], orders_placed)
         return hours
 
     def _project(self, X: NDArray[np.float64]) -> Self:
         self.curves_ = {}
-        for product in np.unique(X[:, PRODUCT_FEATURE]):
-            rows = X[X[:, PRODUCT_FEATURE] == product]
+        estimates = self.estimator_.predict(X)
+        for product, chosen in rows_by_product(X):
             projection = IsotonicRegression(out_of_bounds="clip").fit(
-                rows[:, ORDERS_FEATURE], self.estimator_.predict(rows)
+                X[chosen, ORDERS_FEATURE], estimates[chosen]
             )
             self.curves_[int(product)] = PiecewiseLinear(
                 projection.X_thresholds_.tolist(), projection.y_thresholds_.tolist()
             )
         return self
+
+
+def rows_by_product(
+    X: NDArray[np.float64],
+) -> Iterator[tuple[float, NDArray[np.int64]]]:
+    """The rows of each product, in their order: pairs (product number, indices)."""
+    numbers = X[:, PRODUCT_FEATURE]
+    order = np.argsort(numbers, kind="stable")
+    products, start = np.unique(numbers[order], return_index=True)
+    yield from zip(products.tolist(), np.split(order, start[1:]), strict=True)
 
 
 def interpolate(

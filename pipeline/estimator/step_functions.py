@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from math import inf, nextafter
 from typing import Any
 
-from pipeline.orders import FEATURES, ORDERS_PLACED
+from pipeline.estimator.features import ORDERS_FEATURE
 
-ORDERS_FEATURE = FEATURES.index(ORDERS_PLACED)
 LEAF = -1
 
 

@@ -1,22 +1,28 @@
 """What may pass: a delivery, a model, a challenger."""
 
-from pipeline.gates.champion import (
-    challenge_champion,
-    compare_deliveries,
-    get_champion,
-    warn_if_nothing_new,
-)
+from pipeline.gates.challenge import Challenge, Outcome, challenge_champion
 from pipeline.gates.comparison import compare_errors
-from pipeline.gates.delivery import check_delivery
+from pipeline.gates.delivery import DeliveryRefused, check_delivery
+from pipeline.gates.drift import KEPT, Drift, measure_drift, summarize_drift
+from pipeline.gates.examination import Examined, examine_delivery
 from pipeline.gates.model_logic import count_falls, find_model_faults
+from pipeline.gates.training_rows import TRAINING_ROWS, write_training_rows
 
 __all__ = [
+    "Challenge",
+    "DeliveryRefused",
+    "Drift",
+    "Examined",
+    "KEPT",
+    "Outcome",
+    "TRAINING_ROWS",
     "challenge_champion",
     "check_delivery",
-    "compare_deliveries",
     "compare_errors",
     "count_falls",
+    "examine_delivery",
     "find_model_faults",
-    "get_champion",
-    "warn_if_nothing_new",
+    "measure_drift",
+    "summarize_drift",
+    "write_training_rows",
 ]

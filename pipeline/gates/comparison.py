@@ -9,6 +9,8 @@ from scipy.stats import t
 CONFIDENCE_LEVEL = 0.99
 # Three minutes: no customer notices, and no good week is refused for it.
 TOLERATED_LOSS_HOURS = 0.05
+# A loss of this share of the champion's error must be seen, or nothing is.
+SMALLEST_SEEN_LOSS = 0.25
 
 
 class Comparison(NamedTuple):
@@ -19,17 +21,28 @@ class Comparison(NamedTuple):
             challenger is better.
         lower, upper: Confidence interval of the loss, hours.
         rows: Held-out orders on which both were scored.
+        champion_error: Mean absolute error of the champion on them, hours.
     """
 
     loss: float
     lower: float
     upper: float
     rows: int
+    champion_error: float
 
     @property
     def is_worse(self) -> bool:
         """Whether the loss exceeds what is tolerated, by more than chance."""
         return self.lower > TOLERATED_LOSS_HOURS
+
+    @property
+    def shows_enough(self) -> bool:
+        """Whether a loss of a quarter would have been seen, or is ruled out."""
+        margin = (self.upper - self.lower) / 2
+        return (
+            margin <= SMALLEST_SEEN_LOSS * self.champion_error
+            or self.upper <= TOLERATED_LOSS_HOURS
+        )
 
     def __str__(self) -> str:
         return (
@@ -44,7 +57,8 @@ def compare_errors(
     """Compare the absolute errors of two models on the same orders, pair by pair.
 
     The interval is Student's for the mean of paired differences, which needs no
-    normal errors for the ten and more orders that are held out.
+    normal errors for the ten and more orders that are held out; of fewer than two
+    orders it is infinite.
 
     Args:
         observed: Hours to dispatch, shape (orders,).
@@ -52,8 +66,12 @@ def compare_errors(
         challenger: Its predictions of them.
     """
     hours = np.asarray(observed, float)
-    differences = np.abs(challenger - hours) - np.abs(champion - hours)
-    rows, loss = len(differences), float(differences.mean())
+    errors = np.abs(np.asarray(champion, float) - hours)
+    differences = np.abs(np.asarray(challenger, float) - hours) - errors
+    rows = len(differences)
+    if rows < 2:
+        return Comparison(0.0, -np.inf, np.inf, rows, 0.0)
+    loss = float(differences.mean())
     quantile = t.ppf((1 + CONFIDENCE_LEVEL) / 2, rows - 1)
     margin = float(quantile * differences.std(ddof=1) / np.sqrt(rows))
-    return Comparison(loss, loss - margin, loss + margin, rows)
+    return Comparison(loss, loss - margin, loss + margin, rows, float(errors.mean()))

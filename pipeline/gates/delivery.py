@@ -1,27 +1,37 @@
 """What a valid delivery is: checked at the door, before anything is learnt from it."""
 
+from collections.abc import Collection
+
 import numpy as np
 import pandera.pandas as pandera
-from pandas import DataFrame, Series, to_numeric
+from pandas import DataFrame, RangeIndex, Series, to_numeric
 from pandas.api.types import is_bool_dtype
 
+from pipeline.gates.product_codes import find_disguised
 from pipeline.orders import (
     FEATURES,
     LABEL,
+    MAX_CODE_LENGTH,
     MAX_ORDERS_PLACED,
     ORDERS_PLACED,
     PRODUCT_CODE,
-    PRODUCT_CODE_MAP,
+    is_product_code,
 )
 
-# Of ten orders two are held out, and eight leave one or more in each of five folds.
-MIN_ORDERS_PER_PRODUCT = 10
-
 REMEDY = "correct the file and deliver it again under a newer timestamp."
+# So many values, codes or rows are named; the others are counted.
+NAMED = 10
 
 # Pandera's names of failures that are not named in the schema below.
 MISSING_VALUE = "not_nullable"
 MISSING_COLUMN = "column_in_dataframe"
+
+
+class DeliveryRefused(ValueError):
+    """Nothing is learnt from a delivery, and why."""
+
+    def __init__(self, source: str, fault: str, remedy: str = REMEDY) -> None:
+        super().__init__(f"Delivery {source} refused: {fault}; {remedy}")
 
 
 def numbers(values: Series) -> Series:
@@ -31,6 +41,11 @@ def numbers(values: Series) -> Series:
     return to_numeric(values, errors="coerce").astype(float)
 
 
+def are_codes(values: Series) -> Series:
+    """Whether values can stand as product codes in logs, requests and answers."""
+    return values.astype(str).map(is_product_code)
+
+
 NUMERIC = pandera.Check(lambda values: numbers(values).notna(), error="not numeric")
 FINITE = pandera.Check(lambda values: ~np.isinf(numbers(values)), error="not finite")
 POSITIVE = pandera.Check(lambda values: ~(numbers(values) < 0), error="negative")
@@ -38,56 +53,82 @@ PLAUSIBLE = pandera.Check(
     lambda values: ~(numbers(values).replace(np.inf, 0) > MAX_ORDERS_PLACED),
     error=f"above {MAX_ORDERS_PLACED:.0f}",
 )
-KNOWN = pandera.Check.isin(PRODUCT_CODE_MAP, error="unknown")
+CODE = pandera.Check(
+    are_codes, error=f"no code of 1 to {MAX_CODE_LENGTH} printable characters"
+)
 
 DELIVERY = pandera.DataFrameSchema(
     {
         LABEL: pandera.Column(None, [NUMERIC, FINITE, POSITIVE]),
         ORDERS_PLACED: pandera.Column(None, [NUMERIC, FINITE, POSITIVE, PLAUSIBLE]),
-        PRODUCT_CODE: pandera.Column(None, KNOWN),
+        PRODUCT_CODE: pandera.Column(None, CODE),
     },
     strict="filter",
 )
 
 
-def check_delivery(data: DataFrame, source: str) -> DataFrame:
+def check_delivery(
+    data: DataFrame, source: str, known: Collection[str] = ()
+) -> DataFrame:
     """Check a delivery and choose its columns by name.
 
     Args:
-        data: The rows as delivered; other columns and any column order are fine.
+        data: The rows as delivered; other columns and any column order are fine. The
+            index holds their lines in the file, or counts from 0.
         source: Where it lies, for the refusal.
+        known: Product codes of the model in service.
 
     Returns:
         The same rows with the columns orders_placed (orders), product_code and
-        hours_to_dispatch (hours), the numbers as floats.
+        hours_to_dispatch (hours), the numbers as floats; the index holds the lines.
 
     Raises:
-        ValueError: Says in one sentence what is wrong, with columns and rows.
+        DeliveryRefused: Says in one sentence what is wrong, with columns and lines.
     """
+    if isinstance(data.index, RangeIndex) and data.index.start == 0:
+        # The header is line 1.
+        data = data.set_axis(data.index + 2)
+    twice = data.columns[data.columns.duplicated()]
+    if len(twice):
+        raise DeliveryRefused(source, f"it has two columns {twice[0]}")
     try:
         checked = DELIVERY.validate(data, lazy=True)
     except pandera.errors.SchemaErrors as error:
         faults = describe_faults(error.failure_cases)
-        raise ValueError(f"Delivery {source} refused: {faults}; {REMEDY}") from error
+        columns = ", ".join(show(str(name)) for name in data.columns[:NAMED])
+        if "is missing" in faults:
+            faults += f" (found are {columns})"
+        raise DeliveryRefused(source, faults) from error
     if checked.empty:
-        raise ValueError(f"Delivery {source} refused: it has no rows; {REMEDY}")
-
-    counts = checked[PRODUCT_CODE].value_counts()
-    scarce = [
-        f"{code} has {counts.get(code, 0)}"
-        for code in PRODUCT_CODE_MAP
-        if counts.get(code, 0) < MIN_ORDERS_PER_PRODUCT
-    ]
-    if scarce:
-        raise ValueError(
-            f"Delivery {source} refused: column {PRODUCT_CODE}: too few rows to split "
-            f"and cross-validate, {', '.join(scarce)} and each product needs at least "
-            f"{MIN_ORDERS_PER_PRODUCT}; deliver the whole week again under a newer "
-            "timestamp."
-        )
-    return checked[[*FEATURES, LABEL]].assign(
-        **{column: numbers(checked[column]) for column in (ORDERS_PLACED, LABEL)}
+        raise DeliveryRefused(source, "it has no rows")
+    orders = checked[[*FEATURES, LABEL]].assign(
+        **{column: numbers(checked[column]) for column in (ORDERS_PLACED, LABEL)},
+        **{PRODUCT_CODE: checked[PRODUCT_CODE].astype(str)},
     )
+    refuse_disguised_codes(orders, source, known)
+    return orders
+
+
+def refuse_disguised_codes(
+    orders: DataFrame, source: str, known: Collection[str]
+) -> None:
+    """Refuse codes that are likely meant to be another one.
+
+    Raises:
+        DeliveryRefused: Names the first line of each, and the likely meaning.
+    """
+    codes = orders[PRODUCT_CODE]
+    counts = {str(code): count for code, count in codes.value_counts().items()}
+    disguised = find_disguised(counts, known)
+    if disguised:
+        meanings = [
+            f"{show(ascii(code)[1:-1])} in line {codes.index[codes == code][0]} is "
+            f"likely meant to be {other}"
+            for code, other in sorted(disguised.items())[:NAMED]
+        ]
+        raise DeliveryRefused(
+            source, f"column {PRODUCT_CODE}: {', '.join(meanings)}"
+        )
 
 
 def show(value: str) -> str:
@@ -97,19 +138,16 @@ def show(value: str) -> str:
 
 
 def describe_faults(failure_cases: DataFrame) -> str:
-    """Tell pandera's failure cases column by column.
-
-    Rows are named by their line in the file, the header being line 1.
-    """
+    """Tell pandera's failure cases column by column, with the first line of each."""
     absent = failure_cases.loc[failure_cases["check"] == MISSING_COLUMN, "failure_case"]
     faults = [f"column {column} is missing" for column in absent]
     present = failure_cases[failure_cases["check"] != MISSING_COLUMN]
     for (column, check), cases in present.groupby(["column", "check"], sort=False):
         fault = "missing" if check == MISSING_VALUE else check
-        line = int(cases["index"].min()) + 2
+        line = int(cases["index"].min())
         rows = f"{len(cases)} {'row is' if len(cases) == 1 else 'rows are'} {fault}"
         examples = cases["failure_case"].dropna().astype(str).unique()
-        shown = ", ".join(map(show, sorted(examples)[:10]))
+        shown = ", ".join(map(show, sorted(examples)[:NAMED]))
         listed = f" ({shown})" if shown else ""
         faults.append(f"column {column}: {rows}{listed}, the first in line {line}")
     return "; ".join(faults)

@@ -5,13 +5,15 @@ from typing import NamedTuple
 from pandas import DataFrame
 from scipy.stats import ks_2samp
 
-from pipeline.orders import LABEL, ORDERS_PLACED, PRODUCT_CODE, PRODUCT_CODE_MAP
+from pipeline.orders import LABEL, ORDERS_PLACED, PRODUCT_CODE
 
 # A shift must be both too large and too unlikely to be chance: of a million orders even
 # the smallest shift is significant, and of ten orders a large one may be chance.
 LARGE_STATISTIC = 0.2
 SIGNIFICANCE = 0.001
 LARGE_RANGE_RATIO = 2.0
+# So many are named in the log, and kept with a model.
+NAMED, KEPT = 3, 100
 
 
 class Drift(NamedTuple):
@@ -52,17 +54,21 @@ def measure_drift(reference: DataFrame, delivery: DataFrame) -> list[Drift]:
     Args:
         reference: What the champion was trained on.
         delivery: What has arrived.
+
+    Returns:
+        For each product that both have, the largest first.
     """
+    new_products = dict(iter(delivery.groupby(PRODUCT_CODE)))
     found = []
-    for code in PRODUCT_CODE_MAP:
-        old_orders = reference[reference[PRODUCT_CODE] == code]
-        new_orders = delivery[delivery[PRODUCT_CODE] == code]
+    for code, old_orders in reference.groupby(PRODUCT_CODE):
+        if code not in new_products:
+            continue
         for column in (ORDERS_PLACED, LABEL):
-            old, new = old_orders[column], new_orders[column]
+            old, new = old_orders[column], new_products[code][column]
             test = ks_2samp(old, new, method="asymp")
             found.append(
                 Drift(
-                    code,
+                    str(code),
                     column,
                     float(test.statistic),
                     float(test.pvalue),
@@ -70,4 +76,15 @@ def measure_drift(reference: DataFrame, delivery: DataFrame) -> list[Drift]:
                     (float(new.min()), float(new.max())),
                 )
             )
-    return found
+    return sorted(found, key=lambda drift: (-drift.is_large, -drift.statistic))
+
+
+def summarize_drift(drifts: list[Drift]) -> str:
+    """Tell in one line how far a delivery has moved; the largest first."""
+    large = [drift for drift in drifts if drift.is_large]
+    if not large:
+        largest = f", the largest {drifts[0]}" if drifts else ""
+        return f"Drift: none of {len(drifts)} distributions has moved far{largest}."
+    named = "; ".join(map(str, large[:NAMED]))
+    more = f"; and {len(large) - NAMED} more" if len(large) > NAMED else ""
+    return f"Large drift in {len(large)} of {len(drifts)} distributions: {named}{more}."

@@ -1,14 +1,17 @@
 """HTTP: requests and answers, limits, shutdown, documentation."""
 
+from pipeline.service.answers import Readiness
 from pipeline.service.application import add_endpoint, create_service
-from pipeline.service.estimates import Estimate, EstimateRequest
+from pipeline.service.estimates import Estimate, Order, make_request_model
 from pipeline.service.server import DEFAULT_PORT, serve
 
 __all__ = [
     "DEFAULT_PORT",
     "Estimate",
-    "EstimateRequest",
+    "Order",
+    "Readiness",
     "add_endpoint",
     "create_service",
+    "make_request_model",
     "serve",
 ]

@@ -22,6 +22,13 @@ class Readiness(BaseModel):
         list[str],
         Field(description="Newer models that were not taken, and why; normally empty."),
     ]
+    kept_products: Annotated[
+        dict[str, str],
+        Field(
+            description="Products that the newest delivery had too few orders of, with "
+            "the time of the delivery that their estimates come from; normally empty."
+        ),
+    ] = {}
 
 
 class Liveness(BaseModel):

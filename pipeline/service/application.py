@@ -1,6 +1,7 @@
 """The application around an endpoint: what every service of a model answers alike."""
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
+from inspect import signature
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -17,18 +18,13 @@ FAILURE = "The service failed to answer; its log says why."
 
 
 def create_service(
-    title: str,
-    version: str,
-    description: str,
-    model_version: str,
-    refused: Sequence[str],
+    title: str, version: str, description: str, readiness: Readiness
 ) -> FastAPI:
     """Build an application that answers /livez, /readyz and /docs, and refuses in JSON.
 
     Args:
         title, version, description: For the documentation; the last in Markdown.
-        model_version: Which model is in service; told by /readyz.
-        refused: Why newer models were not taken; told by /readyz.
+        readiness: What /readyz answers.
     """
     app = FastAPI(
         docs_url=None,
@@ -62,10 +58,10 @@ def create_service(
         """Answers as long as the process does."""
         return Liveness()
 
-    @app.get("/readyz", summary="Can it answer estimates?", tags=["operation"])
+    @app.get("/readyz", summary="Can it answer requests?", tags=["operation"])
     async def readyz() -> Readiness:
         """Answers from the moment that a model is loaded, and names it."""
-        return Readiness(model_version=model_version, refused=list(refused))
+        return readiness
 
     add_documentation(app)
     return app
@@ -75,6 +71,7 @@ def add_endpoint(
     app: FastAPI,
     path: str,
     answer: Callable[..., Coroutine[Any, Any, Any]],
+    request_model: type[BaseModel],
     response_model: type[BaseModel],
     summary: str,
     tag: str,
@@ -82,9 +79,13 @@ def add_endpoint(
     """Let an application answer POST requests in JSON.
 
     Args:
-        answer: Takes the request as a pydantic model; its docstring is documentation.
+        answer: Takes the request; its docstring is documentation.
+        request_model: What it takes, in JSON.
         response_model: What it answers with, in JSON.
     """
+    # FastAPI takes the type of the request from the annotation.
+    [parameter] = signature(answer).parameters
+    answer.__annotations__[parameter] = request_model
     app.router.add_api_route(
         path,
         answer,

@@ -1,25 +1,25 @@
 """What the platform team sends and gets: the estimate request and its answer."""
 
+from collections.abc import Collection
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
-from pipeline.orders import MAX_ORDERS_PLACED, ProductCode
+from pipeline.orders import MAX_ORDERS_PLACED
+from pipeline.service.nearest_code import NearestCode
+
+UNKNOWN = "Input should be the code of a product that the model in service knows"
+NEAREST = f"{UNKNOWN}; did you mean '{{nearest}}'?"
+NONE_NEAR = f"{UNKNOWN}; /openapi.json lists them"
 
 
-class EstimateRequest(BaseModel):
-    """An order that a customer is about to place."""
+class Order(BaseModel):
+    """What an estimate is asked for."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [{"product_code": "SKU001", "orders_placed": 112}]
-        },
-    )
+    model_config = ConfigDict(extra="forbid")
 
-    product_code: Annotated[
-        ProductCode, Field(description="Code of the product to be ordered.")
-    ]
+    product_code: str
     orders_placed: Annotated[
         float,
         Field(
@@ -30,6 +30,40 @@ class EstimateRequest(BaseModel):
             description="Orders already placed today, of all products (orders).",
         ),
     ]
+
+
+def make_request_model(products: Collection[str]) -> type[Order]:
+    """Make the order that is valid for these product codes alone."""
+    codes = sorted(products)
+    known = frozenset(codes)
+    nearest_code = NearestCode(codes)
+
+    def check(code: object) -> object:
+        if isinstance(code, str) and code in known:
+            return code
+        # However many are known, a refusal is as short.
+        nearest = nearest_code.find(code)
+        if nearest is None:
+            raise PydanticCustomError("literal_error", NONE_NEAR)
+        raise PydanticCustomError("literal_error", NEAREST, {"nearest": nearest})
+
+    class EstimateRequest(Order):
+        """An order that a customer is about to place."""
+
+        model_config = ConfigDict(
+            json_schema_extra={
+                "examples": [{"product_code": codes[0], "orders_placed": 112}]
+            },
+        )
+
+        product_code: Annotated[
+            str,
+            PlainValidator(check),
+            WithJsonSchema({"type": "string", "enum": codes}),
+            Field(description="Code of the product to be ordered."),
+        ]
+
+    return EstimateRequest
 
 
 class Estimate(BaseModel):

@@ -6,6 +6,7 @@ All objects are loaded by one process whose memory is limited.
 import json
 import os
 import pickle
+import struct
 import subprocess
 import sys
 from copy import deepcopy
@@ -22,9 +23,9 @@ from types_boto3_s3 import S3Client
 
 from pipeline import aws
 from pipeline.aws.models import Model
-from pipeline.aws.pickling import MAX_BYTES, pickle_model
+from pipeline.aws.pickling import MAX_BYTES, MAX_INSTRUCTIONS, pickle_model
 from pipeline.estimator.monotone_tree import MonotoneTreeRegressor
-from pipeline.orders import PRODUCT_CODE_MAP
+from pipeline.estimator.products import FORMER_PRODUCTS
 from pipeline.estimator.tree_arrays import flatten_tree
 
 pytestmark = [pytest.mark.once, pytest.mark.process]
@@ -80,7 +81,7 @@ def estimator_of(content: bytes) -> bytes:
 def curves_of(orders_placed: Any, hours: Any) -> bytes:
     """A model with a curve like this for each product."""
     curve = {"orders_placed": orders_placed, "hours": hours}
-    curves = {code: deepcopy(curve) for code in PRODUCT_CODE_MAP}
+    curves = {code: deepcopy(curve) for code in FORMER_PRODUCTS}
     return model_of(metadata={"curves": curves})
 
 
@@ -94,6 +95,24 @@ def tree_bomb() -> bytes:
     # References to the function, the nodes and the values.
     again = b"h\x00(K\x02K%ch\x01h\x02tR" % depth
     return finish(b"](" + rebuild + arguments + b"R" + again * 50_000 + b"e")
+
+
+ARRAY = b"\x8c\x09persisted\x8c\x05array\x93\x94"
+
+
+def array_of(kind: object, shape: object, content: object) -> bytes:
+    """A model whose estimator is an array that is made of this."""
+    arguments = pickle.dumps((kind, shape, content), 4)[2:-1]
+    return estimator_of(finish(ARRAY + arguments + b"R"))
+
+
+def arrays_of(content: bytes, times: int) -> bytes:
+    """A model whose estimator is a list of arrays, each made of the same bytes."""
+    shape = b"J%b\x85" % struct.pack("<i", len(content) // 8)
+    kept = b"B%b%b\x94" % (struct.pack("<I", len(content)), content)
+    first = ARRAY + b"\x8c\x03<f8\x94" + shape + kept + b"\x87R"
+    again = b"h\x00h\x01" + shape + b"h\x02\x87R"
+    return estimator_of(finish(b"](" + first + again * times + b"e"))
 
 
 def projection(**changes: Any) -> Any:
@@ -123,6 +142,8 @@ PARTS = "its parts are not those of a model"
 NO_LINE = "is not one line of printable text"
 NOT_PLAIN = "its metadata are not plain: "
 NO_ESTIMATE = "cannot estimate every product"
+OTHER_SIZE = "an array has another size than its bytes"
+NO_NUMBERS = "an array holds neither numbers nor text"
 WITHOUT_STATE = "it holds an object without its state"
 
 HOSTILE: dict[str, tuple[bytes, str]] = {
@@ -137,10 +158,18 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "an estimator for a model": (pickle_model(TREE), "which is not declared as part"),
     "too many bytes": (b"\x80\x04" + b"}" * MAX_BYTES, "is too large"),
     "as many dictionaries as fit": (
-        b"\x80\x04" + b"}\x94" * (MAX_BYTES // 2 - 2) + b".",
+        b"\x80\x04" + b"}\x94" * (MAX_INSTRUCTIONS // 2 - 2) + b".",
         "is not type Model but dict",
     ),
-    "as many marks as fit": (b"\x80\x04" + b"(" * (MAX_BYTES - 4) + b".", "pop"),
+    "as many marks as fit": (b"\x80\x04" + b"(" * (MAX_INSTRUCTIONS - 4) + b".", "pop"),
+    "as many references as fit": (
+        b"\x80\x04N" + b"\x94" * (MAX_INSTRUCTIONS - 4) + b".",
+        "is not type Model but NoneType",
+    ),
+    "dictionaries for all bytes": (
+        b"\x80\x04" + b"}" * (MAX_BYTES - 3) + b".",
+        f"more than the {MAX_INSTRUCTIONS:,} instructions",
+    ),
     "a name of two lines": (model_of(name=f"m\n{FORGED}"), f"its name {NO_LINE}"),
     "a name with an escape": (model_of(name="\x1b[2J"), NO_LINE),
     "a name of half a letter": (model_of(name="\ud800"), NO_LINE),
@@ -174,8 +203,22 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "no curves": (model_of(metadata={"curves": {}}), NO_ESTIMATE),
     "curves that are text": (model_of(metadata={"curves": "SKU001"}), NO_ESTIMATE),
     "curves that are a list": (model_of(metadata={"curves": [1]}), NO_ESTIMATE),
-    "curves of NaN": (curves_of([1.0, 2.0], [float("nan")] * 2), NO_ESTIMATE),
-    "curves of infinity": (curves_of([1.0, 2.0], [1.0, float("inf")]), NO_ESTIMATE),
+    "curves of NaN": (
+        curves_of([1.0, 2.0], [float("nan")] * 2),
+        f"{NOT_PLAIN}curves.SKU001.hours.0 is nan",
+    ),
+    "curves of infinity": (
+        curves_of([1.0, 2.0], [1.0, float("inf")]),
+        f"{NOT_PLAIN}curves.SKU001.hours.1 is inf",
+    ),
+    "a metric that is no number": (
+        model_of(metadata={"r_squared": float("nan")}),
+        f"{NOT_PLAIN}r_squared is nan",
+    ),
+    "long metadata before what is no number": (
+        model_of(metadata={"a": [LONG] * 300_000, "b": float("nan")}),
+        f"{NOT_PLAIN}they are too long",
+    ),
     "curves that overflow": (curves_of([1.0, 2.0], [-1e308, 1e308]), NO_ESTIMATE),
     "curves too steep": (curves_of([1.0, 1.0000000000000002], [0, 9.0]), NO_ESTIMATE),
     "curves of truth": (curves_of([1.0, 2.0], [True, True]), NO_ESTIMATE),
@@ -202,6 +245,29 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
         NO_ESTIMATE,
     ),
     "a tree bomb": (estimator_of(tree_bomb()), "more of its bytes than it has"),
+    "an array of objects": (array_of("|O", (1,), bytes(8)), NO_NUMBERS),
+    "an array of records": (array_of("f8," * 100_000, (1,), bytes(8)), NO_NUMBERS),
+    "an array of no type": (array_of(8, (1,), bytes(8)), NO_ESTIMATE),
+    "an array that goes on": (array_of("<f8", (3,), bytes(16)), OTHER_SIZE),
+    "an array that ends": (array_of("<f8", (1,), bytes(16)), OTHER_SIZE),
+    "an array of less than nothing": (array_of("<f8", (-1, -1), bytes(8)), OTHER_SIZE),
+    "a huge array of few bytes": (
+        array_of("<f8", (2**40, 2**20), bytes(8)),
+        OTHER_SIZE,
+    ),
+    "a huge array of nothing": (array_of("<f8", (0, 2**62, 2**62), b""), NO_ESTIMATE),
+    "a long text of few bytes": (array_of("<U999999999", (1,), bytes(4)), OTHER_SIZE),
+    "an array of many dimensions": (
+        array_of("<f8", tuple([255] * 900_000), bytes(8)),
+        OTHER_SIZE,
+    ),
+    "an array of other bytes": (array_of("<f8", (8,), "x" * 64), NO_ESTIMATE),
+    "an array for an estimator": (array_of("<f8", (1,), bytes(8)), NO_ESTIMATE),
+    "an array bomb": (
+        arrays_of(bytes(2**20), times=50_000),
+        "more of its bytes than it has",
+    ),
+    "as many arrays as fit": (arrays_of(b"", times=200_000), NO_ESTIMATE),
     "a curve of NaN": (
         estimator_of(pickle_model(hostile_curve([1.0, float("nan")]))),
         "knots are not finite",
@@ -255,7 +321,7 @@ def test_the_service_goes_back_to_the_good_model(s3: S3Client, bucket: str) -> N
     s3.put_object(Bucket=bucket, Key="models/m_2021-07-02.pkl", Body=GOOD)
     expected = str(aws.get_latest_pkl_model_from_s3(bucket, "models"))
     for number, (content, _) in enumerate(HOSTILE.values()):
-        second = datetime(2999, 1, 1) + timedelta(seconds=number)
+        second = datetime(2022, 1, 1) + timedelta(seconds=number)
         key = f"models/\x1b[2J{second.isoformat()}.pkl"
         s3.put_object(Bucket=bucket, Key=key, Body=content)
 

@@ -13,7 +13,9 @@ from types_boto3_s3 import S3Client
 from pipeline import aws
 from pipeline.aws.models import Model
 from pipeline.aws.pickling import pickle_model
+from pipeline.estimator import MonotoneTreeRegressor, PiecewiseLinear
 
+TODAY = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
 MOMENT = datetime(2021, 7, 3, 23, 5, 32, tzinfo=UTC)
 DATASET = aws.Dataset(DataFrame(), MOMENT, "b", "datasets/week.csv", "c0ffee")
 TREE = DecisionTreeRegressor(random_state=42).fit([[1], [2]], [1, 2])
@@ -125,12 +127,13 @@ def test_a_model_that_is_too_large_is_passed_over(
     s3: S3Client, bucket: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     good = Model("m", TREE, DATASET)
+    good._creation_time = MOMENT
     good.put_model_to_s3(bucket, "models")
-    s3.put_object(Bucket=bucket, Key="models/m_2999-01-01.pkl", Body=bytes(2**24 + 1))
+    s3.put_object(Bucket=bucket, Key=f"models/m_{TODAY}.pkl", Body=bytes(2**24 + 1))
     model, refusals = aws.get_newest_good_model_from_s3(bucket, "models", check=str)
     assert model == good
     [refusal] = refusals
-    assert "/models/m_2999-01-01.pkl is too large: it has 16,777,217 bytes" in refusal
+    assert f"/models/m_{TODAY}.pkl is too large: it has 16,777,217 bytes" in refusal
     assert f"Refused: {refusal}" in caplog.text
 
 
@@ -166,3 +169,50 @@ def test_an_estimator_of_another_scikit_learn_is_refused_before_it_is_unpickled(
     assert loaded.metadata == {"r_squared": 0.9}
     with pytest.raises(RuntimeError, match="was made with scikit-learn 0.24.1 and"):
         loaded.model
+
+
+@pytest.mark.parametrize(
+    "metadata, found",
+    [
+        ({"r_squared": float("nan")}, "r_squared is nan"),
+        ({"champion": {"rows": 9, "loss": [0.5, float("-inf")]}}, "loss.1 is -inf"),
+        ({"a": object()}, "is not JSON serializable"),
+    ],
+)
+def test_metadata_that_are_no_numbers_are_not_written(
+    bucket: str, metadata: dict[str, object], found: str
+) -> None:
+    model = Model("m", TREE, DATASET, metadata)
+    for publish in (aws.check_loadable, lambda each: each.put_model_to_s3(bucket)):
+        with pytest.raises(RuntimeError, match="Model .*not published.*") as refusal:
+            publish(model)
+        assert found in str(refusal.value)
+    assert aws.list_artefacts_on_s3("pkl", bucket) == []
+
+
+def test_a_model_of_five_thousand_products_is_read(bucket: str) -> None:
+    codes = [f"SKU{number:04}" for number in range(5000)]
+    rows = [[0.0, 0.0], [1.0, 1.0]]
+    tree = DecisionTreeRegressor().fit(rows, [1, 2])
+    estimator = MonotoneTreeRegressor.from_fitted(tree, rows)
+    for number in range(5000):
+        estimator.curves_[number] = PiecewiseLinear(*make_knots())
+    metadata = {
+        "products": {code: {"orders": 20, "learnt_from": "d" * 99} for code in codes},
+        "curves": {
+            code: dict(zip(("orders_placed", "hours"), make_knots(), strict=True))
+            for code in codes
+        },
+        "training_rows": "x" * 1_000_000,
+    }
+    model = Model("m", estimator, DATASET, metadata)
+    aws.check_loadable(model)
+    model.put_model_to_s3(bucket)
+    loaded = aws.get_latest_pkl_model_from_s3(bucket)
+    assert loaded.metadata == metadata
+    assert loaded.model.curves_ == estimator.curves_
+
+
+def make_knots() -> tuple[list[float], list[float]]:
+    """Make the knots of a curve that is as long as training makes any."""
+    return [number / 7 for number in range(16)], [number / 9 for number in range(16)]

@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from numpy.typing import ArrayLike, NDArray
+from pandas import DataFrame
 from types_boto3_s3 import S3Client
 
 from pipeline import aws
-from pipeline.estimator import read_curves
-from pipeline.gates import challenge_champion, get_champion
+from pipeline.estimator import read_champion, read_curves
+from pipeline.gates import Outcome, challenge_champion
 from pipeline.models import main
-from pipeline.orders import PRODUCT_CODE_MAP
+from pipeline.estimator.products import FORMER_PRODUCTS
 
 FOLDER = Path(__file__).parents[1] / "published_models"
 DESCRIBED = json.loads((FOLDER / "models.json").read_text())
@@ -51,7 +51,8 @@ def published(
 ) -> Published:
     """A model alone in a bucket, with the key that it was signed with."""
     found: Published = request.param
-    monkeypatch.setenv("MODEL_SIGNING_KEY", found.signing_key or "")
+    if found.signing_key:
+        monkeypatch.setenv("MODEL_SIGNING_KEY", found.signing_key)
     s3.put_object(
         Bucket=bucket,
         Key=found.key,
@@ -87,23 +88,22 @@ def test_it_serves(published: Published, bucket: str) -> None:
 
 
 def test_it_is_compared_as_champion(published: Published, bucket: str) -> None:
-    hours = np.array([published.estimates[code] for code in PRODUCT_CODE_MAP]).ravel()
-
-    class Equal:
-        def predict(self, X: ArrayLike) -> NDArray[np.float64]:
-            return hours
-
-    champion = get_champion(bucket)
-    orders = [
-        [placed, product]
-        for product in PRODUCT_CODE_MAP.values()
-        for placed in ORDERS_PLACED
-    ]
-    observed = np.zeros(len(orders))
-    comparison = challenge_champion(champion, Equal(), np.array(orders), observed)
-    assert comparison == {
-        "model": published.model_version,
-        **{"loss": 0, "lower": 0, "upper": 0, "rows": len(orders)},
+    model = aws.get_champion_from_s3(bucket, "models", check=read_champion)
+    assert model is not None and str(model) == published.model_version
+    champion = read_champion(model)
+    held_out = DataFrame(
+        [
+            {"product_code": code, "orders_placed": placed, "hours_to_dispatch": 0.0}
+            for code in FORMER_PRODUCTS
+            for placed in ORDERS_PLACED
+        ]
+    )
+    hours = np.concatenate([published.estimates[code] for code in FORMER_PRODUCTS])
+    found = challenge_champion(champion, held_out, lambda orders: hours)
+    assert found.outcome is Outcome.PASSED
+    assert found.comparison._asdict() == {
+        **{"loss": 0, "lower": 0, "upper": 0, "rows": len(held_out)},
+        "champion_error": pytest.approx(hours.mean()),
     }
 
 
@@ -111,7 +111,7 @@ def test_its_estimator_is_what_answered(published: Published, bucket: str) -> No
     if published.scikit_learn != version("scikit-learn"):
         pytest.skip("an estimator is read by the release that made it alone")
     estimator = aws.get_latest_pkl_model_from_s3(bucket, "models").model
-    for code, product in PRODUCT_CODE_MAP.items():
+    for code, product in FORMER_PRODUCTS.items():
         orders = [[placed, product] for placed in ORDERS_PLACED]
         assert estimator.predict(orders).tolist() == published.estimates[code]
 
@@ -126,7 +126,17 @@ def test_it_is_listed_and_verified(
     assert listed["rolled_back_from"] == published.metadata.get("rolled-back-from", "")
     assert main([bucket, "verify"]) == 0
     name = published.key.removeprefix("models/")
-    assert capsys.readouterr().out == f"{name}: verified\n"
+    told = capsys.readouterr().out
+    if published.signing_key:
+        expected = "verified, by a signature of the old form; sign it anew: "
+        assert told.startswith(f"{name}: {expected}")
+        assert main([bucket, "resign"]) == 0
+        capsys.readouterr()
+        assert main([bucket, "verify"]) == 0
+        assert capsys.readouterr().out == f"{name}: verified\n"
+        assert_serves(published, bucket)
+    else:
+        assert told == f"{name}: signature not checked\n"
 
 
 def test_it_is_put_back(
@@ -140,5 +150,6 @@ def test_it_is_put_back(
     added = json.loads(capsys.readouterr().out)["added"]
     put = s3.head_object(Bucket=bucket, Key=added.removeprefix(f"s3://{bucket}/"))
     assert put["Metadata"]["rolled-back-from"] == published.key
-    assert ("hmac-sha256" in put["Metadata"]) == (published.signing_key is not None)
+    is_signed = "hmac-sha256-v2" in put["Metadata"]
+    assert is_signed == (published.signing_key is not None)
     assert_serves(published, bucket)

@@ -15,8 +15,12 @@ from pathlib import Path
 import pytest
 
 from deploy.e2e.manifests import HERE, load
+from deploy.image import ROOT
 from deploy.kubernetes_api import path_of
+from examples.iris.flowers import MEASUREMENTS
 from pipeline import aws
+from sandbox.flowers import deliver_flowers, make_flowers
+from sandbox.s3_server import make_bucket
 from tests.bodywork_stages.conftest import RELEASE, copy_working_tree, release
 from tests.bodywork_stages.runtime_image import RuntimeImage
 from tests.deploy.api_server import recorded, run_api_server
@@ -24,6 +28,8 @@ from tests.stages.services import client
 
 ENDPOINT = "/api/v0.1/time_to_dispatch"
 ORDER = {"product_code": "SKU001", "orders_placed": 112}
+IRIS = ROOT / "examples" / "iris"
+FLOWER = dict(zip(MEASUREMENTS, (5.1, 3.5, 1.4, 0.2), strict=True))
 # Bodywork itself ends a stage that takes longer.
 TIMEOUT_SECONDS = 300
 
@@ -89,9 +95,11 @@ def new_pod(
 
 
 @contextmanager
-def serving(pod: Pod) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def serving(
+    pod: Pod, branch: str = RELEASE
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run the service for the time of a with block; yields it and its address."""
-    process = pod.start("serve_model")
+    process = pod.start("serve_model", branch)
     assert process.stdout is not None
     log = ""
     try:
@@ -108,7 +116,8 @@ def serving(pod: Pod) -> Iterator[tuple[subprocess.Popen[str], str]]:
         process.communicate(timeout=TIMEOUT_SECONDS)
 
 
-def test_bodywork_yaml_is_valid(image: RuntimeImage, repository: Path) -> None:
+def validate(image: RuntimeImage, repository: Path) -> None:
+    """Let Bodywork check the configuration of a repository."""
     process = subprocess.run(
         ["bodywork", "validate", "--check-files"],
         cwd=repository,
@@ -120,6 +129,10 @@ def test_bodywork_yaml_is_valid(image: RuntimeImage, repository: Path) -> None:
     assert "bodywork.yaml is a valid Bodywork config file" in process.stdout
     # Each log would begin with it.
     assert "pkg_resources" not in process.stderr
+
+
+def test_bodywork_yaml_is_valid(image: RuntimeImage, repository: Path) -> None:
+    validate(image, repository)
 
 
 def test_training_persists_what_serving_answers_with(
@@ -135,6 +148,29 @@ def test_training_persists_what_serving_answers_with(
         "est_hours_to_dispatch": model.model.predict([[112, 0]])[0],
         "model_version": str(model),
     }
+    assert process.returncode == 0
+
+
+def test_another_pipeline_runs_where_its_bodywork_yaml_stands_in_the_root(
+    image: RuntimeImage,
+    repository: Path,
+    s3_environment: dict[str, str],
+    new_pod: Callable[[], Pod],
+) -> None:
+    configuration = repository / "bodywork.yaml"
+    released = configuration.read_text()
+    configuration.write_text((IRIS / "bodywork.yaml").read_text())
+    validate(image, repository)
+    release(repository, "iris")
+    configuration.write_text(released)
+
+    make_bucket("iris")
+    deliver_flowers(make_flowers(), datetime.now(UTC), "iris", "datasets")
+    exit_code, log = new_pod().run("train_model", branch="iris")
+    assert exit_code == 0, log
+    with serving(new_pod(), branch="iris") as (process, address):
+        answer = client.post(f"{address}/iris/v1/score", json=FLOWER).json()
+    assert answer["species_prediction"] == "setosa"
     assert process.returncode == 0
 
 

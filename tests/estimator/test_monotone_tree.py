@@ -16,13 +16,13 @@ from sklearn.tree import DecisionTreeRegressor
 
 from pipeline.gates.model_logic import count_falls
 from pipeline.estimator.monotone_tree import MonotoneTreeRegressor, interpolate
-from pipeline.orders import PRODUCT_CODE_MAP
+from pipeline.estimator.products import FORMER_PRODUCTS
 from pipeline.estimator.piecewise_linear import PiecewiseLinear
 from pipeline.train_model import prepare_data, preprocess, train_model
 from sandbox.orders import HOURS_PER_ORDER, make_week
 
 GRID = {"random_state": [42], "max_depth": [6, 8], "min_samples_leaf": [2, 5]}
-PRODUCTS = list(PRODUCT_CODE_MAP.values())
+PRODUCTS = list(FORMER_PRODUCTS.values())
 
 
 def fit_week(rows: int, seed: int) -> tuple[MonotoneTreeRegressor, NDArray[np.float64]]:
@@ -116,7 +116,7 @@ def test_a_product_whose_orders_never_differ_has_one_estimate() -> None:
 
 def test_the_known_slopes_are_recovered() -> None:
     model, _ = train_model(prepare_data(make_week(rows=5000, seed=2)), GRID)
-    for product, slope in zip(PRODUCTS, HOURS_PER_ORDER, strict=True):
+    for product, slope in zip(PRODUCTS, HOURS_PER_ORDER.values(), strict=True):
         quiet, busy = model.predict([[20, product], [180, product]])
         assert (busy - quiet) / 160 == pytest.approx(slope, rel=0.1)
 

@@ -7,13 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.tree import DecisionTreeRegressor
 
-from pipeline.orders import MAX_ORDERS_PLACED, PRODUCT_CODE_MAP
+from pipeline.estimator.products import FORMER_PRODUCTS
+from pipeline.orders import MAX_ORDERS_PLACED
 from pipeline.estimator.step_functions import (
     largest_float_not_above,
     read_step_function,
 )
 
-PRODUCTS = list(PRODUCT_CODE_MAP.values())
+PRODUCTS = list(FORMER_PRODUCTS.values())
 BEYOND = np.float32(math.inf)
 ORDERS = st.floats(0, MAX_ORDERS_PLACED) | st.integers(0, 300).map(float)
 

@@ -45,14 +45,18 @@ def spoil(column: str, *values: object) -> Callable[[DataFrame], DataFrame]:
         ),
         (lambda week: week[:0], "it has no rows"),
         (
-            lambda week: week[week["product_code"] != "SKU003"],
-            "column product_code: too few rows to split and cross-validate, "
-            "SKU003 has 0",
+            lambda week: week.rename(columns={"orders_placed": "product_code"}),
+            "it has two columns product_code",
         ),
         (
-            spoil("product_code", "SKU009", "sku001", "SKU009"),
-            "column product_code: 3 rows are unknown (SKU009, sku001), the first in "
-            "line 2",
+            spoil("product_code", "SKU001", "sku001", " SKU001", "SKU0O2"),
+            "column product_code:  SKU001 in line 4 is likely meant to be SKU001, "
+            "SKU0O2 in line 5 is likely meant to be SKU002, sku001 in line 3 is likely "
+            "meant to be SKU001",
+        ),
+        (
+            spoil("product_code", "SKU001\u200b", "ЅKU001", "x" * 65),
+            "column product_code: 2 rows are no code of 1 to 64 printable characters",
         ),
         (
             spoil("product_code", None),
@@ -106,10 +110,32 @@ def test_delivered_values_write_no_log_lines(week: DataFrame) -> None:
     forged = "SKU1\n2021-07-03T23:05:32Z - INFO - main - All is well" + 9 * "\x1b[2J"
     with pytest.raises(ValueError) as refusal:
         check_delivery(spoil("product_code", forged)(week), SOURCE)
-    assert "unknown (SKU1?2021-07-03T23:05:32Z - INFO - main ...)" in str(refusal.value)
+    assert "(SKU1?2021-07-03T23:05:32Z - INFO - main ...)" in str(refusal.value)
 
 
 def test_all_faults_are_named_at_once(week: DataFrame) -> None:
-    spoiled = spoil("orders_placed", -1)(spoil("product_code", "SKU009")(week))
-    with pytest.raises(ValueError, match="negative.*unknown"):
+    spoiled = spoil("orders_placed", -1)(spoil("product_code", "")(week))
+    with pytest.raises(ValueError, match="negative.*no code"):
         check_delivery(spoiled, SOURCE)
+
+
+def test_lines_are_those_of_the_file(week: DataFrame) -> None:
+    lines = week.set_axis(range(2, 2 * len(week) + 2, 2))
+    with pytest.raises(ValueError, match="negative .-1., the first in line 6$|line 6;"):
+        check_delivery(
+            lines.assign(orders_placed=[1, 1, -1, *week["orders_placed"][3:]]), SOURCE
+        )
+    assert check_delivery(lines, SOURCE).index.tolist() == lines.index.tolist()
+
+
+def test_a_known_code_is_what_it_is(week: DataFrame) -> None:
+    both = {*week["product_code"], "sku001"}
+    delivered = spoil("product_code", "sku001")(week)
+    assert len(check_delivery(delivered, SOURCE, known=both)) == len(week)
+    with pytest.raises(ValueError, match="sku001 in line 2 is likely meant to be"):
+        check_delivery(delivered, SOURCE)
+
+
+def test_a_new_product_is_no_disguise(week: DataFrame) -> None:
+    delivered = spoil("product_code", "SKU006", "SKU0050", "SKU05", "A", "4")(week)
+    assert len(check_delivery(delivered, SOURCE, known={"SKU005"})) == len(week)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import signal
 import socket
@@ -25,14 +26,17 @@ TRAINING = "Starting train-model stage."
 
 
 @contextmanager
-def run_sandbox(*before: str, port: int) -> Iterator["subprocess.Popen[str]"]:
+def run_sandbox(
+    *before: str, port: int, pipeline: str = "time-to-dispatch"
+) -> Iterator["subprocess.Popen[str]"]:
     """Run the sandbox in a session of its own, without a terminal.
 
     Args:
         before: A program, with arguments, that starts it.
     """
+    arguments = ["--port", str(port), "--pipeline", pipeline]
     with subprocess.Popen(
-        [*before, sys.executable, "-m", "sandbox", "--port", str(port)],
+        [*before, sys.executable, "-m", "sandbox", *arguments],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -88,6 +92,26 @@ def test_it_trains_serves_and_answers_until_ctrl_c() -> None:
         assert farewell.endswith("Ended, with every process that was started.\n")
         assert "Traceback" not in farewell
     assert not still_running(started)
+
+
+def test_it_runs_the_pipeline_of_irises_as_well() -> None:
+    port = free_port()
+    with run_sandbox(port=port, pipeline="iris") as process:
+        output = read_until(IS_UP, process)
+        assert output.count("Delivered s3://iris/datasets/iris_") == 1
+        assert "Model serialised and persisted to s3://iris/models/iris_" in output
+        page = (ROOT / "examples" / "iris" / "README.md").read_text()
+        [documented] = re.findall("^curl .*$", page, re.MULTILINE)
+        assert documented.replace(":8000/", f":{port}/") in output.splitlines()
+        assert '"species_prediction": "setosa"' in output
+
+
+def test_an_unknown_pipeline_ends_in_one_sentence() -> None:
+    with run_sandbox(port=free_port(), pipeline="rose") as process:
+        output = read_rest(process)
+        assert process.wait() == 1
+    known = "time-to-dispatch or iris"
+    assert output == f"There is no pipeline 'rose'; set PIPELINE to {known}.\n"
 
 
 def test_it_says_when_the_service_ends_by_itself() -> None:

@@ -1,8 +1,8 @@
 """The generated weeks, and the command that delivers one."""
 
 import subprocess
-import sys
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from pandas.testing import assert_frame_equal
 from pipeline import aws
 from pipeline.gates.delivery import check_delivery
 from pipeline.orders import HOURS_TO_DISPATCH, ORDERS_PLACED, PRODUCT_CODE
-from sandbox.orders import make_week
+from sandbox.orders import HOURS_PER_ORDER, make_products, make_week
 from tests.programs import run_here
 
 pytestmark = pytest.mark.once
@@ -51,6 +51,48 @@ def test_the_seed_decides_the_week() -> None:
     assert not make_week(rows=500, seed=7).equals(make_week(rows=500, seed=8))
 
 
+def test_a_seed_makes_the_week_that_it_always_made() -> None:
+    csv = make_week(rows=1000, seed=1).to_csv(index=False, float_format="%.9f")
+    assert sha256(csv.encode()).hexdigest() == (
+        "54e551d103001dceba5a3dafcf7a1c26851f76cee4ad97df27a077e436231a98"
+    )
+
+
+def test_products_stay_what_they_are_when_others_join() -> None:
+    few, many = make_products(3), make_products(5000)
+    assert list(few.items()) == list(many.items())[:3]
+    assert len(many) == 5000 and len(set(many.values())) == 5000
+    slopes = np.array(list(many.values()))
+    assert slopes.min() == 0.075 and slopes.max() == 0.175
+    assert slopes.mean() == pytest.approx(0.125, abs=0.001)
+    assert abs(np.corrcoef(slopes, np.arange(5000))[0, 1]) < 0.01
+
+
+def test_each_of_thousands_of_products_can_have_as_many_orders() -> None:
+    products = make_products(5000)
+    week = make_week(rows=100_000, seed=1, hours_per_order=products, equal_shares=True)
+    assert week[PRODUCT_CODE].value_counts().to_dict() == dict.fromkeys(products, 20)
+    # The rows are in no order.
+    assert week[PRODUCT_CODE].head(100).nunique() > 50
+    assert week[PRODUCT_CODE].head(100).tolist() != list(products)[:100]
+
+
+def test_a_week_can_be_busy_slow_and_noisy() -> None:
+    usual = make_week(rows=100_000, seed=1)
+    quiet = make_week(rows=100_000, seed=1, noise_hours=0)
+    assert quiet[HOURS_TO_DISPATCH].tolist() == (
+        usual[PRODUCT_CODE].map(HOURS_PER_ORDER) * usual[ORDERS_PLACED]
+    ).tolist()
+    busy = make_week(rows=100_000, seed=1, orders_placed_scale=184, noise_hours=0)
+    assert busy[ORDERS_PLACED].mean() == pytest.approx(
+        2 * usual[ORDERS_PLACED].mean(), rel=0.001
+    )
+    slow = make_week(rows=100_000, seed=1, slowdown=1.25, noise_hours=0)
+    assert slow[HOURS_TO_DISPATCH].to_numpy() == pytest.approx(
+        1.25 * quiet[HOURS_TO_DISPATCH].to_numpy()
+    )
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_weeks_are_valid_deliveries(seed: int) -> None:
     week = make_week(rows=300, seed=seed)
@@ -59,14 +101,10 @@ def test_weeks_are_valid_deliveries(seed: int) -> None:
 
 @pytest.mark.process
 def test_the_command_delivers_what_it_was_told_to(bucket: str) -> None:
-    process = subprocess.run(
-        [
-            *(sys.executable, "-m", "sandbox.orders", "--rows", "30", "--seed", "7"),
-            *("--at", "2021-07-03T01:00:00+02:00", "--to", f"s3://{bucket}/datasets/"),
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
+    process = run_command(
+        *("--rows", "30", "--seed", "7", "--products", "6"),
+        *("--at", "2021-07-03T01:00:00+02:00"),
+        *("--to", f"s3://{bucket}/datasets/"),
     )
     key = "datasets/time_to_dispatch_2021-07-02T23:00:00.csv"
     assert process.stdout == f"Delivered 30 orders to s3://{bucket}/{key}\n"
@@ -74,7 +112,9 @@ def test_the_command_delivers_what_it_was_told_to(bucket: str) -> None:
 
     delivered = aws.get_latest_csv_dataset_from_s3(bucket, "datasets")
     assert delivered.key == key
-    assert_frame_equal(delivered.data, make_week(rows=30, seed=7))
+    six = make_week(rows=30, seed=7, hours_per_order=make_products(6))
+    assert_frame_equal(delivered.data, six)
+    assert "SKU006" in set(six[PRODUCT_CODE])
 
 
 def test_the_command_delivers_under_the_present_time(bucket: str) -> None:
@@ -94,6 +134,7 @@ def test_the_command_delivers_under_the_present_time(bucket: str) -> None:
         (["--to", "s3://b", "--rows", "0"], "'0' is not a whole number from 1 to"),
         (["--to", "s3://b", "--rows", "many"], "'many' is not a whole number"),
         (["--to", "s3://b", "--rows", "1e3"], "'1e3' is not a whole number"),
+        (["--to", "s3://b", "--products", "0"], "'0' is not a whole number from 1 to"),
         (["--to", "s3://b", "--seed", "-1"], "'-1' is not a whole number from 0 to"),
         (["--to", "s3://b", "--at", "Friday"], "'Friday' is not a time like"),
         (["--to", "s3://no-such-bucket/datasets"], "check the bucket's name"),

@@ -15,7 +15,7 @@ from pipeline.aws.client import (
     MAX_ATTEMPTS,
     READ_TIMEOUT_SECONDS,
 )
-from pipeline.aws.datasets import MAX_COLUMNS
+from pipeline.aws.csv_text import MAX_COLUMNS
 from tests.stages import s3_proxy
 from tests.stages.faults import (
     LOG,

@@ -18,10 +18,10 @@ ROOT = Path(__file__).parents[2]
 LINE = "Deployment of time-to-dispatch failed: job train-model failed"
 
 
-def report(**environment: str) -> list[str]:
+def report(*arguments: str, **environment: str) -> list[str]:
     """Run the stage; returns its log, of which it must not fail."""
     told = {"EXCEPTION_MESSAGE": "job train-model failed", **environment}
-    return read_log(run_here("pipeline.report_failure", **told))
+    return read_log(run_here("pipeline.report_failure", *arguments, **told))
 
 
 def read_log(process: subprocess.CompletedProcess[str]) -> list[str]:

@@ -15,7 +15,7 @@ from sklearn.dummy import DummyRegressor
 from types_boto3_s3 import S3Client
 
 from pipeline import aws
-from pipeline.orders import PRODUCT_CODE_MAP
+from pipeline.estimator import read_curves
 from pipeline.serve_model import create_app
 from tests.programs import run_here
 from tests.stages.services import (
@@ -29,6 +29,9 @@ from tests.stages.services import (
     running_service,
     wait_until,
 )
+
+
+PRODUCTS = ["SKU001", "SKU002", "SKU003", "SKU004", "SKU005"]
 
 
 def test_an_estimate_is_what_the_model_predicts(
@@ -73,6 +76,43 @@ def test_a_bad_field_is_refused_by_name(
     assert response.status_code == 422
     assert any(field in str(fault["loc"]) for fault in response.json()["detail"])
     assert all(fault["msg"] for fault in response.json()["detail"])
+
+
+@pytest.mark.parametrize(
+    "unknown, advice",
+    [
+        ("sku003", "did you mean 'SKU003'?"),
+        (" SKU 003", "did you mean 'SKU003'?"),
+        ("SKUO03", "did you mean 'SKU003'?"),
+        ("SKU03", "did you mean 'SKU003'?"),
+        ("SKU0003", "did you mean 'SKU003'?"),
+        ("SUK003", "did you mean 'SKU003'?"),
+        ("SKX003", "did you mean 'SKU003'?"),
+        ("engine", "/openapi.json lists them"),
+        ("SKU003" * 100, "/openapi.json lists them"),
+        ("\ud800", "/openapi.json lists them"),
+        ("", "/openapi.json lists them"),
+        (["SKU003"], "/openapi.json lists them"),
+    ],
+    ids=ascii,
+)
+def test_an_unknown_product_gets_the_nearest_code(
+    service: tuple[str, aws.Model], unknown: object, advice: str
+) -> None:
+    response = client.post(
+        service[0] + ENDPOINT,
+        content=json.dumps({"product_code": unknown, "orders_placed": -1}),
+        headers={"content-type": "application/json"},
+    )
+    assert response.status_code == 422
+    product, orders = response.json()["detail"]
+    assert product == {
+        "loc": ["body", "product_code"],
+        "msg": "Input should be the code of a product that the model in service knows; "
+        + advice,
+        "type": "literal_error",
+    }
+    assert orders["loc"] == ["body", "orders_placed"]
 
 
 @pytest.mark.parametrize("field", list(ORDER))
@@ -124,7 +164,7 @@ JSON = st.recursive(
     body=JSON
     | st.fixed_dictionaries(
         {
-            "product_code": st.sampled_from(sorted(PRODUCT_CODE_MAP)) | JSON,
+            "product_code": st.sampled_from(PRODUCTS) | JSON,
             "orders_placed": st.floats() | st.integers() | JSON,
         }
     )
@@ -139,7 +179,7 @@ def test_no_json_ever_makes_a_5xx(service: tuple[str, aws.Model], body: object) 
     if response.status_code == 200:
         assert isinstance(body, dict)
         orders, code = body["orders_placed"], body["product_code"]
-        expected = service[1].model.predict([[orders, PRODUCT_CODE_MAP[code]]])[0]
+        expected = read_curves(service[1])[code](orders)
         assert response.json()["est_hours_to_dispatch"] == expected
 
 
@@ -171,7 +211,51 @@ def test_it_is_alive_and_ready_and_names_its_model(
         "status": "ready",
         "model_version": str(model),
         "refused": [],
+        "kept_products": {},
     }
+
+
+@pytest.mark.process
+def test_thousands_of_products_are_served_and_the_kept_ones_named(
+    bucket: str,
+) -> None:
+    codes = [f"Größe {number}/ü" for number in range(5000)]
+    learnt = {"orders": 20, "learnt_from": DATASET.key, "number": 0}
+    kept = {"orders": 12, "learnt_from": "datasets/w_2021-06-25.csv"}
+    metadata = {
+        "curves": {
+            code: {"orders_placed": [0.0, 100.0], "hours": [0.0, float(number)]}
+            for number, code in enumerate(codes)
+        },
+        "products": {
+            **{code: learnt | {"learnt_at": "2021-07-02T23:00:00Z"} for code in codes},
+            codes[7]: kept | {"learnt_at": "2021-06-25T23:00:00Z"},
+        },
+    }
+    model = aws.Model("m", DummyRegressor(), DATASET, metadata)
+    model.put_model_to_s3(bucket, "models")
+    with running_service(bucket) as (_, address):
+        answers = {
+            code: client.post(
+                address + ENDPOINT, json={"product_code": code, "orders_placed": 50}
+            )
+            for code in [codes[0], codes[4999], "SKU001", codes[7].upper()]
+        }
+        document = client.get(f"{address}/openapi.json").json()
+        readiness = client.get(f"{address}/readyz").json()
+    hours = {
+        code: answer.json()["est_hours_to_dispatch"]
+        for code, answer in answers.items()
+        if answer.is_success
+    }
+    assert hours == {codes[0]: 0.0, codes[4999]: 2499.5}
+    assert answers["SKU001"].status_code == 422
+    assert len(answers["SKU001"].content) < 300
+    assert "'Größe 7/ü'" in answers[codes[7].upper()].json()["detail"][0]["msg"]
+    request = document["components"]["schemas"]["EstimateRequest"]
+    assert request["properties"]["product_code"]["enum"] == sorted(codes)
+    assert request["examples"][0]["product_code"] == codes[0]
+    assert readiness["kept_products"] == {codes[7]: "2021-06-25T23:00:00+00:00"}
 
 
 @pytest.mark.process
@@ -196,7 +280,7 @@ def test_the_documentation_needs_no_other_page_and_no_other_host(
     document = client.get(f"{service[0]}/openapi.json").json()
     request = document["components"]["schemas"]["EstimateRequest"]
     assert request["examples"] == [{"product_code": "SKU001", "orders_placed": 112}]
-    assert request["properties"]["product_code"]["enum"] == list(PRODUCT_CODE_MAP)
+    assert request["properties"]["product_code"]["enum"] == PRODUCTS
     assert "(orders)" in request["properties"]["orders_placed"]["description"]
     answer = document["components"]["schemas"]["Estimate"]
     assert "(hours)" in answer["properties"]["est_hours_to_dispatch"]["description"]
@@ -243,13 +327,6 @@ def refuses_connections(host: str, port: int) -> bool:
     except (ConnectionRefusedError, ConnectionResetError):
         return True
     return False
-
-
-def test_without_arguments_the_usage_is_told() -> None:
-    process = run_here("pipeline.serve_model")
-    assert process.returncode == 1
-    assert "Invalid arguments passed to serve_model.py" in process.stdout
-    assert "Usage: python -m pipeline.serve_model S3_BUCKET" in process.stdout
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,6 @@ from deploy.e2e.releases import (
     secrets,
 )
 from deploy.git_releases import TAG, Release, git
-from pipeline.train_model import parse_arguments
 from tests.deploy.test_bodywork_yaml import CONFIGURATION, KNOWN_KEYS, ROOT
 
 pytestmark = pytest.mark.once
@@ -116,4 +115,4 @@ def test_the_broken_ones_are_broken_in_one_way(releases: dict[str, Release]) -> 
             is_same = stages[name] == stage
             assert is_same == (name != {DOES_NOT_START: "serve_model"}.get(tag, broken))
     strict = releases[BELOW_THRESHOLD].configuration["stages"]["train_model"]["args"]
-    assert parse_arguments(strict) == (NAME, 0.9999, 0.9999)
+    assert strict == [NAME, "0.9999", "0.9999"]

@@ -121,6 +121,19 @@ def test_winner_is_that_of_grid_search_where_labels_are_rounded(seed: int) -> No
     assert_same_search(X, np.round(y), SMALL_GRID)
 
 
+# Whoever compares gains without a tolerance finds another winner or score in each.
+@pytest.mark.parametrize("seed", [3, 96, 222, 360, 421, 589])
+def test_winner_is_that_of_grid_search_where_rounding_breaks_ties(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    X, y = random.integers(0, 3, (40, 3)), random.integers(0, 4, 40) * 0.1
+    grid: dict[str, list[Any]] = {
+        "random_state": [0],
+        "max_depth": [1, 2, 3, 4, 6, None],
+        "min_samples_leaf": [1, 2, 3, 4],
+    }
+    assert_same_search(X, y, grid, cv=2)
+
+
 @pytest.mark.parametrize(
     "cv",
     [
@@ -237,6 +250,8 @@ def test_logs_one_line_for_each_part(caplog: pytest.LogCaptureFixture) -> None:
         "Grown for all candidates",
         "Fitted because they could win",
     ]
+    named = {f"{record.module}.{record.funcName}" for record in caplog.records}
+    assert named == {"decision_tree_search.fit"}
 
 
 def test_shows_progress_on_a_terminal_only(

@@ -1,0 +1,1 @@
+"""Other pipelines, built on this one without changing it."""

@@ -1,0 +1,306 @@
+"""CSV as text: each field as it stands in the file, or the sentence what is wrong."""
+
+import csv
+import gzip
+import re
+import zlib
+from collections.abc import Iterator
+from io import BytesIO, TextIOWrapper
+from typing import TYPE_CHECKING
+
+from pipeline.aws.artefacts import DELIVER_LESS, MAX_BYTES, MAX_ROWS, TooLarge
+from pipeline.logs import printable
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+# Pandas takes up to a kilobyte of memory for each, even where it refuses them.
+MAX_COLUMNS = 100
+EXPANDED = "more bytes when it is expanded"
+
+# So many rows at a time are lists of Python, which take ten times the memory.
+ROWS_AT_ONCE = 10_000
+
+GZIP_MAGIC = b"\x1f\x8b"
+FOREIGN_FORMATS = {
+    b"PK\x03\x04": (
+        "it is an Excel workbook (.xlsx) or another zip archive",
+        "save it as CSV in UTF-8",
+    ),
+    b"\xd0\xcf\x11\xe0": ("it is an Excel workbook (.xls)", "save it as CSV in UTF-8"),
+    GZIP_MAGIC: ("it is gzipped twice", "gzip it once"),
+    b"\xff\xfe": ("it is in UTF-16", "save it in UTF-8"),
+    b"\xfe\xff": ("it is in UTF-16", "save it in UTF-8"),
+}
+OTHER_DELIMITERS = {";": "';'", "\t": "tabs", "|": "'|'"}
+DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.IGNORECASE)
+WHOLE_NUMBER = re.compile(r"\s*[+-]?\d+\s*")
+
+# As far as a delimiter is looked for.
+LONGEST_HEADER = 100_000
+# Where a decimal comma is looked for: whole numbers may stand in the first rows.
+ROWS_LOOKED_AT = 100
+
+MOST_SHOWN = 10
+LONGEST_SHOWN = 40
+
+
+class Unreadable(Exception):
+    """What is wrong with a file, and what to do about it."""
+
+    def __init__(self, fault: str, remedy: str):
+        super().__init__(f"{fault}; {remedy}")
+
+
+def read_csv_text(content: bytes, address: str) -> "DataFrame":
+    """Read a CSV, gzipped or not, in UTF-8 with or without a byte order mark.
+
+    Args:
+        address: Where it lies, for the refusal.
+
+    Returns:
+        All columns as delivered, each as text, missing where the field is empty. The
+        index is the line in which the row begins; the file's first line is 1. Blank
+        lines are no rows.
+
+    Raises:
+        TooLarge: It has too many bytes, rows or columns.
+        ValueError: It is not such a file; says what it is, in which line, and what to
+            do.
+    """
+    try:
+        return _read(_expand(content, address), address)
+    except Unreadable as fault:
+        raise ValueError(
+            f"{address} cannot be read as CSV: {fault}, and deliver it again under a "
+            "newer timestamp."
+        ) from fault
+
+
+def refuse_too_large(address: str, rows: int, columns: int) -> None:
+    """Refuse a dataset before the memory for it is taken.
+
+    Raises:
+        TooLarge: It has too many rows or columns.
+    """
+    if rows > MAX_ROWS:
+        raise TooLarge(address, f"{rows:,} rows", MAX_ROWS, DELIVER_LESS)
+    if columns > MAX_COLUMNS:
+        remedy = "deliver it with fewer columns under a newer timestamp"
+        raise TooLarge(address, f"{columns:,} columns", MAX_COLUMNS, remedy)
+
+
+def _expand(content: bytes, address: str) -> bytes:
+    """Expand what is gzipped, as far as it is taken.
+
+    Raises:
+        TooLarge: It goes on.
+        Unreadable: It is damaged.
+    """
+    if not content.startswith(GZIP_MAGIC):
+        return content
+    try:
+        with gzip.GzipFile(fileobj=BytesIO(content)) as expanded:
+            content = expanded.read(MAX_BYTES + 1)
+    except EOFError as error:
+        raise Unreadable(
+            "its gzip breaks off before its end", "copy it whole"
+        ) from error
+    except (OSError, zlib.error) as error:
+        raise Unreadable(f"its gzip is damaged ({error})", "gzip it anew") from error
+    if len(content) > MAX_BYTES:
+        raise TooLarge(address, EXPANDED, MAX_BYTES, DELIVER_LESS)
+    return content
+
+
+def _read(content: bytes, address: str) -> "DataFrame":
+    from pandas import DataFrame, Index, concat
+
+    _refuse_other_formats(content)
+    _refuse_other_delimiters(content)
+    records = _split(content)
+    header_line, header = next(records, (0, []))
+    if not header:
+        raise Unreadable("it is empty", "put a header line and the rows into it")
+    refuse_too_large(address, 0, len(header))
+    names = _name_columns(header, header_line)
+
+    def keep() -> DataFrame:
+        index = Index(lines, dtype="int64")
+        data = DataFrame(rows, columns=names, index=index, dtype="str")
+        return data.where(data != "")
+
+    parts: list[DataFrame] = []
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    uneven: tuple[int, list[str]] | None = None
+    count = uneven_rows = 0
+    try:
+        for line, row in records:
+            count += 1
+            if len(row) != len(names):
+                refuse_too_large(address, 0, len(row))
+                uneven_rows += 1
+                uneven = uneven or (line, row)
+            elif count <= MAX_ROWS and not uneven:
+                rows.append(row)
+                lines.append(line)
+            if len(rows) == ROWS_AT_ONCE:
+                parts.append(keep())
+                rows, lines = [], []
+    except Unreadable:
+        # A quote that is not closed shows first in the row that it swallows.
+        if not uneven:
+            raise
+    refuse_too_large(address, count, 0)
+    if uneven:
+        raise _tell_uneven_rows(uneven_rows, *uneven, names)
+    return concat([*parts, keep()])
+
+
+def _refuse_other_formats(content: bytes) -> None:
+    """Refuse what is not text in UTF-8.
+
+    Raises:
+        Unreadable: Says what it is.
+    """
+    for magic, told in FOREIGN_FORMATS.items():
+        if content.startswith(magic):
+            raise Unreadable(*told)
+    # In UTF-16 every second byte of Latin letters is zero.
+    first, second = content[:200:2], content[1:200:2]
+    if second and any(first) is not any(second):
+        raise Unreadable("it is in UTF-16", "save it in UTF-8")
+    if b"\0" in content:
+        line = _line_of(content, content.index(b"\0"))
+        raise Unreadable(f"line {line} holds a NUL byte", "export it anew")
+    try:
+        if not content.isascii():
+            content.decode()
+    except UnicodeDecodeError as error:
+        byte = content[error.start : error.start + 1]
+        letter = printable(byte.decode("cp1252", "replace"))
+        raise Unreadable(
+            f"it is not in UTF-8 but looks like Latin-1 (byte 0x{byte.hex().upper()}, "
+            f"there {letter!r}, in line {_line_of(content, error.start)})",
+            "save it in UTF-8",
+        ) from error
+
+
+def _refuse_other_delimiters(content: bytes) -> None:
+    """Refuse what is separated by anything but commas.
+
+    Raises:
+        Unreadable: Names the delimiter and the columns, and decimal commas as well.
+    """
+    with _open(content) as text:
+        lines = text.read(LONGEST_HEADER).splitlines()
+    header = next(filter(str.strip, lines), "")
+    delimiter = next((each for each in OTHER_DELIMITERS if each in header), "")
+    if "," in header or not delimiter:
+        return
+    found = f"its fields are separated by {OTHER_DELIMITERS[delimiter]}"
+    remedy = "separate them by commas"
+    records = _split(content, delimiter)
+    line, columns = next(records)
+    shown = f"{found} ({_show(columns)} in line {line})"
+    for (line, row), _ in zip(records, range(ROWS_LOOKED_AT), strict=False):
+        number = next(filter(DECIMAL_COMMA.fullmatch, row), "")
+        if number:
+            shown += f" and its decimals by commas ({_show([number])} in line {line})"
+            remedy += " and decimals by points"
+            break
+    raise Unreadable(shown, remedy)
+
+
+def _open(content: bytes) -> TextIOWrapper:
+    return TextIOWrapper(BytesIO(content), "utf-8-sig", newline="")
+
+
+def _split(content: bytes, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
+    """Split a file into rows, each with the line in which it begins.
+
+    Raises:
+        Unreadable: A quote is not closed, or not where a field ends.
+    """
+    with _open(content) as text:
+        reader = csv.reader(text, delimiter=delimiter, strict=True)
+        while True:
+            line = reader.line_num + 1
+            try:
+                row = next(reader, None)
+            except csv.Error as error:
+                begins = f"the row that begins in line {line}"
+                if "end of data" in str(error):
+                    fault = f"a quote in {begins} is never closed"
+                elif "field limit" in str(error):
+                    fault = (
+                        f"{begins} has a field of more than {csv.field_size_limit():,} "
+                        "characters, as if a quote were never closed"
+                    )
+                else:
+                    fault = f"{begins} cannot be split into fields ({error})"
+                raise Unreadable(fault, "correct its quotes") from error
+            if row is None:
+                return
+            if row and not (len(row) == 1 and row[0].isspace()):
+                yield line, row
+
+
+def _name_columns(header: list[str], line: int) -> list[str]:
+    """Name the columns as delivered, those without a name by their place, as pandas.
+
+    Raises:
+        Unreadable: Two have one name, or the names are data.
+    """
+    if any(map(NUMBER.fullmatch, header)):
+        raise Unreadable(
+            f"line {line} is data and no header ({_show(header)})",
+            "put a line with the columns' names first",
+        )
+    names = [name or f"Unnamed: {place}" for place, name in enumerate(header)]
+    stripped = [name.strip() for name in names]
+    for place, name in enumerate(stripped):
+        if name in stripped[:place]:
+            raise Unreadable(
+                f"columns {stripped.index(name) + 1} and {place + 1} in line {line} "
+                f"are both named {_show([name])}",
+                "give each column a name of its own",
+            )
+    return names
+
+
+def _tell_uneven_rows(
+    count: int, line: int, first: list[str], names: list[str]
+) -> Unreadable:
+    remedy = "complete them"
+    if len(first) > len(names):
+        remedy = "quote fields that hold commas"
+        if any(
+            WHOLE_NUMBER.fullmatch(whole) and WHOLE_NUMBER.fullmatch(decimals)
+            for whole, decimals in zip(first, first[1:], strict=False)
+        ):
+            remedy += ", or write decimals with a point"
+    rows = "1 row has" if count == 1 else f"{count:,} rows have"
+    return Unreadable(
+        f"{rows} another number of fields than the header, which has {len(names)} "
+        f"({_show(names)}), the first in line {line} with {len(first)} "
+        f"({_show(first)})",
+        remedy,
+    )
+
+
+def _line_of(content: bytes, place: int) -> int:
+    before = content[:place]
+    ends = before.count(b"\n") + before.count(b"\r") - before.count(b"\r\n")
+    return ends + 1
+
+
+def _show(fields: list[str]) -> str:
+    """The first fields as they stand, fit for a log."""
+    shown = [
+        printable(field[:LONGEST_SHOWN] + "..." * (len(field) > LONGEST_SHOWN))
+        for field in fields[:MOST_SHOWN]
+    ]
+    return ", ".join(shown + ["..."] * (len(fields) > MOST_SHOWN))

@@ -1,0 +1,64 @@
+"""Copies are told from rows that are alike by chance, however hours are rounded."""
+
+import numpy as np
+import pytest
+from pandas import DataFrame, concat
+
+from pipeline.gates.copies import Copies, find_copies
+from sandbox.orders import make_week
+
+
+def rounded_week(rows: int, seed: int, step: float) -> DataFrame:
+    week = make_week(rows=rows, seed=seed)
+    return week.assign(
+        hours_to_dispatch=(week["hours_to_dispatch"] / step).round() * step
+    )
+
+
+def are_too_many(week: DataFrame) -> bool:
+    return find_copies(week).are_too_many(len(week))
+
+
+@pytest.mark.parametrize("step", [1e-6, 0.01, 0.1, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("rows", [120, 1000, 20_000])
+def test_honest_weeks_are_not_touched(rows: int, step: float) -> None:
+    for seed in range(1 if rows > 1000 else 3):
+        assert not are_too_many(rounded_week(rows, seed, step)), seed
+
+
+@pytest.mark.parametrize("step", [1e-6, 0.1, 1.0])
+@pytest.mark.parametrize("times", [2, 10])
+def test_a_week_delivered_many_times_is_refused(step: float, times: int) -> None:
+    for seed in range(2):
+        assert are_too_many(concat([rounded_week(120, seed, step)] * times))
+        assert are_too_many(concat([rounded_week(1000, seed, step)] * times))
+
+
+def test_some_copies_are_said_and_more_are_refused() -> None:
+    week = make_week(rows=1000, seed=1)
+    fast = (week["hours_to_dispatch"] == 0).sum()
+    assert fast > 1
+    found = find_copies(week)
+    assert (found.rows, found.pairs, found.first) == (0, 0, 0)
+    slow = week[week["hours_to_dispatch"] > 0]
+    ten = concat([week, slow[:10]], ignore_index=True)
+    found = find_copies(ten)
+    assert (found.rows, found.pairs, found.first) == (10, 10, 1000)
+    assert not found.are_by_chance and not found.are_too_many(len(ten))
+    assert are_too_many(concat([week, slow[:12]]))
+
+
+def test_one_row_over_and_over_is_refused() -> None:
+    row = make_week(rows=50, seed=1)[-1:]
+    assert row["hours_to_dispatch"].item() > 0
+    assert are_too_many(concat([row] * 100))
+
+
+def test_what_is_no_number_does_not_pass() -> None:
+    assert Copies(1, 1, float("nan"), 2).are_too_many(1000)
+
+
+def test_copies_in_another_order_are_copies() -> None:
+    week = make_week(rows=300, seed=2)
+    mixed = concat([week, week]).sample(frac=1, random_state=np.random.RandomState(3))
+    assert are_too_many(mixed)
