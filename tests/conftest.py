@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 from uuid import uuid4
 
@@ -20,6 +21,10 @@ settings.register_profile(
     "untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("untimed")
+
+
+# Of a listing; S3 itself has 1,000.
+KEYS_PER_PAGE = 50
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +46,10 @@ def no_process_but_where_it_is_marked(
 @pytest.fixture(scope="session", autouse=True)
 def s3_environment() -> Iterator[dict[str, str]]:
     """Point this process, and the stages it starts, at a local S3 server."""
-    with run_s3_server() as environment, pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as moto:
+            moto.setenv("MOTO_S3_DEFAULT_MAX_KEYS", str(KEYS_PER_PAGE))
+            environment = stack.enter_context(run_s3_server())
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             patch.delenv(name)
         for name, value in environment.items():

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 LOG_THREE_TIMES = """
 from pipeline.logs import configure_logger
 configure_logger()
@@ -17,7 +19,6 @@ log.warning("warned")
 """
 
 
-@pytest.mark.process
 def test_each_line_is_printed_once_on_stdout_in_utc_with_its_level() -> None:
     process = subprocess.run(
         [sys.executable, "-c", LOG_THREE_TIMES],

@@ -18,7 +18,7 @@ from deploy.rollout import ENDPOINT
 from tests.bodywork_stages.conftest import copy_working_tree, git
 from tests.deploy.api_server import ApiServer, recorded, run_api_server
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.process]
 
 NAMESPACE = "/apis/{}/namespaces/time-to-dispatch"
 DEPLOYMENT = f"{NAMESPACE.format('apps/v1')}/deployments/serve-model"

@@ -23,7 +23,7 @@ from deploy.kubernetes_api import Cluster
 from deploy.rollout import ENDPOINT, ORDER
 from tests.deploy.api_server import run_api_server
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.process]
 
 
 def run(*arguments: str, kubeconfig: Path | str) -> tuple[int, str]:
