@@ -1,7 +1,7 @@
 """The name of the runtime image, whose tag is derived from what goes into it.
 
 Print it: python -m deploy.image
-Write it where it is named, after a change of the Dockerfile or of what it copies:
+Write it into bodywork.yaml, after a change of the Dockerfile or of what it copies:
 --write
 """
 
@@ -13,17 +13,16 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 DOCKERFILE = "deploy/Dockerfile"
 CONFIGURATION = ROOT / "bodywork.yaml"
-SCHEDULE = ROOT / "deploy" / "cluster" / "schedule.yaml"
 
 COPY = re.compile(r"^COPY (?!--from)(.+) \S+$", re.MULTILINE)
 DOCKER_IMAGE = re.compile(r"(?<=^  docker_image: )([^\s:]+):(\S+)$", re.MULTILINE)
-CONTAINER_IMAGE = re.compile(r"(?<= image: )\S+$", re.MULTILINE)
 TAG_LENGTH = 16
 
 
 def ingredients(dockerfile: str) -> list[str]:
     """Name the files of the repository that go into the image."""
-    copied = [name for names in COPY.findall(dockerfile) for name in names.split()]
+    lines = re.sub(r"\\\n\s*", "", dockerfile)
+    copied = [name for names in COPY.findall(lines) for name in names.split()]
     return [DOCKERFILE, *copied]
 
 
@@ -53,10 +52,10 @@ def image_name() -> str:
 
 
 def write_image_name() -> None:
-    """Put the image's name into bodywork.yaml and the schedule."""
-    name = image_name()
-    SCHEDULE.write_text(CONTAINER_IMAGE.sub(name, SCHEDULE.read_text()))
-    CONFIGURATION.write_text(DOCKER_IMAGE.sub(name, CONFIGURATION.read_text()))
+    """Put the image's name into bodywork.yaml."""
+    CONFIGURATION.write_text(
+        DOCKER_IMAGE.sub(image_name(), CONFIGURATION.read_text())
+    )
 
 
 if __name__ == "__main__":

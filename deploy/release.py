@@ -3,188 +3,213 @@
 With no TAG, releases the commit that is checked out: tags it as
 release-<UTC date>-<short commit> and pushes the tag, unless it has one. With the TAG of
 an earlier release, goes back to it. Needs a kubeconfig and Bodywork (make bodywork).
+While another release or the weekly run is under way, waits for it, 20 minutes at most.
 
-If the release is not what answers in the end, says why, shows the last logs, deploys
-the previous release again and exits 1.
+If the release is not what answers in the end, says why, puts the pods of the previous
+release back at once, shows the last logs and exits 1.
 """
 
-import re
 import shutil
 import signal
-import subprocess
 import sys
+import traceback
 from argparse import ArgumentParser
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
-from kubernetes.client import ApiException
-from urllib3.exceptions import HTTPError
 
-from deploy.git_releases import ROOT, Release, find_release, make_release
-from deploy.kubernetes_api import JSON_PATCH, STRATEGIC_MERGE, Cluster
-from deploy.leftover_jobs import remove_leftover_jobs
-from deploy.rollout import (
-    ROLLOUT_TIMEOUT_SECONDS,
-    Rollout,
-    branch_of,
-    last_logs,
-    repeat_until_true,
+from deploy.kubernetes_api import (
+    JSON_PATCH,
+    Cluster,
+    NotYetError,
+    wait_for,
 )
-from deploy.schedule import Schedule
+from deploy.releases import (
+    ANSWER_TIMEOUT_SECONDS,
+    ROLLOUT_TIMEOUT_SECONDS,
+    ROOT,
+    SCHEDULE,
+    Lease,
+    LeaseLostError,
+    Rollout,
+    Schedule,
+    branch_of,
+    deploy,
+    find_release,
+    last_logs,
+    make_release,
+    released_tag,
+    released_template,
+    template_of,
+)
 
-PATCH = ROOT / "deploy" / "cluster" / "serve_model_patch.yaml"
-BODYWORK = ROOT / ".venv" / "bodywork" / "bin"
-LAUNCHER = ROOT / "deploy" / "bodywork" / "launch.py"
-BODYWORK_FAILURE = re.compile(r"Deployment failed --> (.*)")
+PATCH = "deploy/cluster/serve_model_patch.yaml"
+# For an API server that is away for a moment.
+RESTORE_TIMEOUT_SECONDS = 60
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def main(tag: str | None) -> None:
+def main(tag: str | None, root: Path = ROOT) -> None:
     """Release a commit, or go back to an earlier release.
 
+    Args:
+        root: The clone that is released.
+
     Raises:
-        RuntimeError: It is not what the cluster runs now; the previous release is.
+        RuntimeError: It is not what the cluster runs now; the previous release is, if
+            there is one.
     """
     cluster = Cluster()
-    schedule = Schedule(cluster)
-    schedule.tag()
-    find_bodywork()
-    release = find_release(tag) if tag else make_release()
-    rollout = Rollout(cluster, release)
-    previous = cluster.find(rollout.path)
-    say(f"Releasing {release.tag}, commit {release.commit[:7]}, to {cluster.address}.")
-    try:
-        version = deploy(rollout)
-    except (RuntimeError, KeyboardInterrupt) as error:
-        say(f"\n{release.tag} is not released: {str(error) or 'interrupted'}")
-        with suppress(RuntimeError):
-            say(last_logs(rollout))
-        raise RuntimeError(go_back(rollout, previous)) from error
-    schedule.write(release)
+    launcher = find_bodywork(root)
+    manifest = yaml.safe_load((root / SCHEDULE).read_text())
+    # Of this clone, whatever the release: what clients rely on goes on.
+    patch = yaml.safe_load((root / PATCH).read_text())
+    # Before anything is tagged: without a Lease, the cluster is not ready.
+    Lease(cluster, manifest, "").read()
+    release = find_release(tag, root) if tag else make_release(root)
+    lease = Lease(cluster, release.schedule, f"the release of {release.tag}")
+    with lease.hold(say):
+        schedule = Schedule(cluster, release.schedule)
+        rollout = Rollout(cluster, release)
+        serving, scheduled = cluster.find(rollout.path), schedule.read()
+        say(
+            f"Releasing {release.tag}, commit {release.commit[:7]}, to "
+            f"{cluster.address}."
+        )
+        try:
+            version = deploy(rollout, launcher, patch)
+            lease.renew()
+            schedule.write(release, template_of(rollout.read()))
+        except LeaseLostError:
+            raise
+        # Whatever it is, the previous release has to serve again.
+        except (Exception, KeyboardInterrupt) as error:
+            with uninterrupted():
+                say(f"\n{release.tag} is not released: {explain(error)}")
+                outcome = go_back(lease, rollout, serving, schedule, scheduled)
+            raise RuntimeError(f"{release.tag} failed; {outcome}") from error
     say(
         f"Released {release.tag}: it answers with {version}, and the weekly run "
         "deploys it."
     )
 
 
-def check(tag: str | None) -> None:
+def check(tag: str | None, root: Path = ROOT) -> None:
     """Check that the cluster runs a release, by default the one that is scheduled.
 
     Raises:
         RuntimeError: It does not, or the last weekly run failed.
     """
     cluster = Cluster()
-    schedule = Schedule(cluster)
-    tag = tag or schedule.tag()
+    schedule = Schedule(cluster, yaml.safe_load((root / SCHEDULE).read_text()))
+    tag = tag or released_tag(schedule.read())
     if not tag:
         raise RuntimeError("Nothing was released yet: run python -m deploy.release.")
-    release = find_release(tag)
-    rollout = Rollout(cluster, release)
-    version = rollout.check()
-    say(f"Deployment {rollout.name} runs {tag}, and all its replicas are ready.")
+    release = find_release(tag, root)
+    version = Rollout(cluster, release).check()
+    say(f"Deployment {release.service} runs {tag}, and all its replicas are ready.")
     say(f"It answers with {version}.")
     say(schedule.check(release))
 
 
-def deploy(rollout: Rollout) -> str:
-    """Deploy with Bodywork; returns the version of the model that answers.
-
-    Raises:
-        RuntimeError: The cluster does not run the release.
-    """
-    cluster, release = rollout.cluster, rollout.release
-    try:
-        removed = remove_leftover_jobs(rollout.namespace, cluster.client)
-    except (ApiException, HTTPError) as error:
-        raise RuntimeError(
-            f"Jobs that an interrupted run left behind could not be removed ({error}); "
-            f"kubectl -n {rollout.namespace} delete jobs --all does."
-        ) from error
-    for name in removed:
-        say(f"Removed job {name}, which an interrupted run had left behind.")
-    started = cluster.now()
-    run_bodywork(release)
-    rollout.check_code()
-    patch = yaml.safe_load(PATCH.read_text())
-    cluster.patch(rollout.path, patch, STRATEGIC_MERGE)
-    return rollout.check(trained_after=started)
-
-
-def find_bodywork() -> list[str]:
+def find_bodywork(root: Path) -> list[str]:
     """Find the command that runs Bodywork.
 
     Raises:
         RuntimeError: It is not installed.
     """
-    found = shutil.which("bodywork", path=BODYWORK) or shutil.which("bodywork")
+    installed = root / ".venv" / "bodywork" / "bin"
+    found = shutil.which("bodywork", path=installed) or shutil.which("bodywork")
     if found is None:
         raise RuntimeError("Bodywork is not installed: run make bodywork.")
-    return [str(Path(found).with_name("python")), str(LAUNCHER)]
+    launcher = root / "deploy" / "bodywork" / "launch.py"
+    return [str(Path(found).with_name("python")), str(launcher)]
 
 
-def run_bodywork(release: Release) -> None:
-    """Let Bodywork deploy a release, and show what it prints.
-
-    Raises:
-        RuntimeError: It failed, and said so.
-    """
-    failure = ""
-    # What a run leaves in its directory would make the next one fail.
-    with (
-        TemporaryDirectory() as directory,
-        subprocess.Popen(
-            [*find_bodywork(), "create", "deployment", release.repository]
-            + [f"--branch={release.tag}"],
-            cwd=directory,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        ) as process,
-    ):
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                print(line, end="", flush=True)
-                if said := BODYWORK_FAILURE.search(line):
-                    failure = said[1].strip()
-        except KeyboardInterrupt:
-            # Bodywork then removes its job, or rolls back.
-            process.send_signal(signal.SIGINT)
-            process.wait()
-            raise
-    if process.returncode:
-        raise RuntimeError(failure or f"Bodywork's exit code is {process.returncode}.")
-
-
-def go_back(rollout: Rollout, previous: Any) -> str:
-    """Bring the previous release back; returns a sentence that says what was done.
+def go_back(
+    lease: Lease, rollout: Rollout, serving: Any, schedule: Schedule, scheduled: Any
+) -> str:
+    """Bring the previous release back: its pods first, and nothing is trained.
 
     Args:
-        previous: The Deployment as it was before; None if there was none.
+        serving: The Deployment as it was before; None if there was none.
+        scheduled: The CronJob as it was before; None if there was none.
+
+    Returns:
+        What serves now.
+
+    Raises:
+        RuntimeError: The previous release could not be brought back.
     """
-    failed = rollout.release.tag
-    if previous is None:
-        return f"{failed} failed, and there is no previous release to go back to."
-    template = previous["spec"]["template"]
+    if serving is None:
+        say_last_logs(rollout)
+        return "there is no previous release to go back to."
+    # What was released, if a run before this one ended in the middle.
+    template = released_template(scheduled) or template_of(serving)
     tag = branch_of(template)
+
+    def restore() -> None:
+        # Who took over is in charge of what serves.
+        lease.renew()
+        if template_of(rollout.read()) != template:
+            change = [{"op": "replace", "path": "/spec/template", "value": template}]
+            rollout.cluster.patch(rollout.path, change, JSON_PATCH)
+            say(f"Put the pods of {tag} back.")
+        if scheduled is not None and schedule.read()["spec"] != scheduled["spec"]:
+            schedule.put(scheduled)
+
     try:
-        if rollout.read()["spec"]["template"] == template:
-            return f"{failed} failed before it went live; {tag} still serves."
-        say(f"\nDeploying {tag} again.")
-        try:
-            deploy(Rollout(rollout.cluster, find_release(tag)))
-            return f"{failed} failed; {tag} serves again."
-        except RuntimeError as error:
-            say(f"{tag} could not be deployed again: {error}")
-        # Its pods clone its tag, so they are what they were.
-        change = [{"op": "replace", "path": "/spec/template", "value": template}]
-        rollout.cluster.patch(rollout.path, change, JSON_PATCH)
-        repeat_until_true(rollout.check_replicas, ROLLOUT_TIMEOUT_SECONDS)
-        return f"{failed} failed; the pods of {tag} were put back as they were."
+        wait_for(restore, RESTORE_TIMEOUT_SECONDS)
+        # The failed pods stay until those of the previous release are ready.
+        say_last_logs(rollout)
+        wait_for(rollout.check_replicas, ROLLOUT_TIMEOUT_SECONDS)
+        wait_for(lambda: ask_again(rollout), ANSWER_TIMEOUT_SECONDS)
+    except LeaseLostError:
+        raise
+    except Exception as error:
+        raise RuntimeError(
+            f"{rollout.release.tag} failed, and {tag} could not be brought back: "
+            f"{explain(error)}"
+        ) from error
+    return f"{tag} serves."
+
+
+def ask_again(rollout: Rollout) -> str:
+    """Ask for an estimate, when a pod of the failed release may answer still."""
+    try:
+        return rollout.ask()
     except RuntimeError as error:
-        return f"{failed} failed, and {tag} could not be brought back: {error}"
+        raise NotYetError(str(error)) from error
+
+
+def say_last_logs(rollout: Rollout) -> None:
+    # That there are none to be had is no reason to end otherwise.
+    with suppress(RuntimeError):
+        say(last_logs(rollout))
+
+
+def explain(error: BaseException) -> str:
+    """Say what happened; with the traceback, if that is a fault of this program."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, RuntimeError):
+        return str(error)
+    say("".join(traceback.format_exception(error)))
+    return f"{type(error).__name__}: {error}"
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let no signal end a with block."""
+    handlers = {each: signal.signal(each, signal.SIG_IGN) for each in ENDING_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def say(line: str) -> None:
@@ -204,7 +229,10 @@ if __name__ == "__main__":
         help="deploy nothing: check the release that is scheduled, or TAG",
     )
     chosen = parser.parse_args()
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in ENDING_SIGNALS:
+        # A script's `command &` ignores SIGINT, and that is to stay so.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, interrupt)
     try:
         (check if chosen.check else main)(chosen.tag)
     except RuntimeError as error:

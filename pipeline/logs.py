@@ -4,7 +4,7 @@ import logging
 import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from logging import Formatter, LogRecord
 from typing import NoReturn
@@ -12,6 +12,9 @@ from typing import NoReturn
 FORMAT = "%(asctime)s - %(levelname)s - %(module)s.%(funcName)s - %(message)s"
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 HANDLER_NAME = "pipeline"
+
+MOST_SHOWN = 10
+LONGEST_SHOWN = 40
 
 
 class OneLineFormatter(Formatter):
@@ -26,6 +29,15 @@ def printable(text: str) -> str:
     return "".join(
         letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text
     )
+
+
+def show_values(values: Sequence[str]) -> str:
+    """The first of anyone's words, shortened, fit for one line of a log."""
+    shown = [
+        printable(value[:LONGEST_SHOWN]) + "..." * (len(value) > LONGEST_SHOWN)
+        for value in values[:MOST_SHOWN]
+    ]
+    return ", ".join(shown + ["..."] * (len(values) > MOST_SHOWN))
 
 
 def configure_logger() -> logging.Logger:
@@ -76,7 +88,8 @@ def ending_with_errors(activity: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        log.error(f"Error encountered when {activity} - {error}")
+        # In the name of the stage, beyond this function and the with block's machinery.
+        log.error(f"Error encountered when {activity} - {error}", stacklevel=3)
         sys.exit(1)
 
 

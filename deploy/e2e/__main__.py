@@ -4,12 +4,14 @@ Needs KUBECONFIG, the file of a cluster where you may do everything (kind, minik
 EKS), and which pulls the runtime image from Docker Hub, where Bodywork looks for it.
 In a namespace of its own, beside a sandbox that stands in for S3 and the Git host:
 
-  - Bodywork deploys a release; a steady load on the service then goes on while
+  - a first release is made; a steady load on the service then goes on while
   - a second release is trained and rolled out,
   - a release is refused whose model is below the error threshold,
   - a release is rolled back whose service cannot start,
+  - a release is rolled back whose service starts, and answers elsewhere,
   - the service's pods are deleted one by one,
-  - the CronJob of the weekly run is fired by hand.
+  - the weekly run is fired by hand, and its pods and those of training are evicted,
+  - releases and weekly runs begin at once, in both orders.
 
 Not one request may fail. Exits with 1 if something did not happen as it must, with 2 if
 there is no cluster to try it on.
@@ -35,7 +37,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 import yaml
 
 from deploy.e2e import controller
-from deploy.e2e.environment import Environment
+from deploy.e2e.environment import BODYWORK_NAMESPACE, Environment
 from deploy.e2e.load import steady_load
 from deploy.e2e.manifests import NAME
 from deploy.e2e.releases import (
@@ -43,15 +45,15 @@ from deploy.e2e.releases import (
     BUNDLE,
     DOES_NOT_START,
     FIRST,
+    READY_AND_WRONG,
     SECOND,
+    THIRD,
     make_releases,
 )
 from deploy.e2e.report import Report, say
 from deploy.e2e.service import Service
-from deploy.git_releases import ROOT, Release, git
 from deploy.kubernetes_api import Cluster, path_of
-from deploy.rollout import ENDPOINT, ORDER, Rollout
-from deploy.schedule import Schedule
+from deploy.releases import ENDPOINT, ORDER, ROOT, Release, Schedule, git
 
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 TIMEOUT_SECONDS = 30
@@ -106,12 +108,12 @@ def prepare(
 ) -> None:
     """Make everything that a first release needs."""
     with report.step("Make the namespace") as step:
-        missing = environment.configure_cluster()
-        environment.make_namespace()
-        step.outcome = f"made, with {', '.join(missing) or 'nothing'} for Bodywork"
+        step.outcome = f"made; {environment.make_namespace()} for all pipelines"
     with report.step("Start the sandbox: S3 and the repository") as step:
         step.outcome = f"ready on {environment.start_sandbox(bundle)}"
     environment.make_secrets(release.configuration)
+    # The first release makes it.
+    environment.made.append(path_of(release.schedule))
 
 
 def run(
@@ -122,61 +124,78 @@ def run(
 ) -> None:
     """Let each thing happen, and check what comes of it."""
     cluster = environment.cluster
-    manifest = environment.make_schedule()
-    first = Rollout(cluster, releases[FIRST])
-    ask = ask_at(address) if address else first.request_estimate
+    ask = ask_at(address) if address else None
+    service = {tag: Service(cluster, each, ask) for tag, each in releases.items()}
+    request = service[FIRST].rollout.request_estimate
+    schedule = Schedule(cluster, releases[FIRST].schedule)
     if address:
         environment.open_node_port(address)
 
     with report.step("Deliver a week") as step:
         step.outcome = environment.deliver(releases[FIRST])
-    with report.step("Deploy a first release") as step:
+    with report.step("Make a first release") as step:
         started = cluster.now()
-        controller.deploy(environment, manifest, releases[FIRST])
-        service = Service(first, ask)
-        service.merge_patch()
-        step.outcome = f"{report.name(service.check(started))} answers"
+        controller.release(environment, releases[FIRST])
+        step.outcome = f"{report.name(service[FIRST].check(started))} answers"
 
-    second = Service(Rollout(cluster, releases[SECOND]), ask)
     with report.step("Train and roll out a second release") as step:
-        with steady_load(ask) as step.load:
+        with steady_load(request) as step.load:
             environment.deliver(releases[FIRST])
             started = cluster.now()
-            controller.deploy(environment, manifest, releases[SECOND])
-            step.outcome = f"{report.name(second.check(started))} answers"
+            controller.release(environment, releases[SECOND])
+            step.outcome = f"{report.name(service[SECOND].check(started))} answers"
 
-    with report.step("Deploy a model below the error threshold") as step:
-        with steady_load(ask) as step.load:
-            because = "is below deployment threshold 0.9999"
-            release = releases[BELOW_THRESHOLD]
-            controller.fail_to_deploy(environment, manifest, release, because)
-            second.check(started)
-            step.outcome = f"refused; {check_alert(environment, alerts=1)}"
-
-    with report.step("Deploy a service that cannot start") as step:
-        with steady_load(ask) as step.load:
-            because = "have yet to reach status=complete"
-            release = releases[DOES_NOT_START]
-            controller.fail_to_deploy(environment, manifest, release, because)
-            second.check()
-            step.outcome = f"rolled back; {check_alert(environment, alerts=2)}"
+    broken = [
+        (
+            "Release a model below the error threshold",
+            BELOW_THRESHOLD,
+            "is below deployment threshold 0.9999",
+        ),
+        (
+            "Release a service that cannot start",
+            DOES_NOT_START,
+            "have yet to reach status=complete",
+        ),
+        (
+            "Release a service whose endpoint has moved",
+            READY_AND_WRONG,
+            "have yet to reach status=complete",
+        ),
+    ]
+    for alerts, (title, tag, because) in enumerate(broken, start=1):
+        with report.step(title) as step:
+            with steady_load(request) as step.load:
+                controller.fail_to_release(environment, releases[tag], because)
+                service[SECOND].check()
+                step.outcome = f"refused; {check_alert(environment, alerts)}"
 
     with report.step("Delete the service's pods one by one") as step:
-        with steady_load(ask) as step.load:
-            pods = second.pods()
+        with steady_load(request) as step.load:
+            pods = service[SECOND].pods()
             for pod in pods:
-                second.replace(pod)
-            second.check()
+                service[SECOND].replace(pod)
+            service[SECOND].check()
             step.outcome = f"{len(pods)} pods replaced"
 
-    with report.step("Fire the CronJob by hand") as step:
-        with steady_load(ask) as step.load:
+    with report.step("Fire the weekly run by hand, and evict its pods") as step:
+        with steady_load(request) as step.load:
             environment.deliver(releases[SECOND])
-            schedule = Schedule(cluster, manifest)
-            schedule.write(releases[SECOND])
             started = cluster.now()
-            controller.fire(environment, cluster.get(path_of(manifest)))
-            step.outcome = f"{report.name(second.check(started))} answers"
+            job = controller.start_weekly_run(environment, schedule.read())
+            training = "stage=train-model"
+            weekly_run = f"job-name={job['metadata']['name']}"
+            controller.evict(environment, environment.name, training)
+            controller.evict(environment, BODYWORK_NAMESPACE, weekly_run)
+            controller.succeed(environment, job)
+            step.outcome = f"{report.name(service[SECOND].check(started))} answers"
+
+    for tag, weekly_first in ((THIRD, False), (SECOND, True)):
+        first = "weekly run" if weekly_first else "release"
+        with report.step(f"Overlap of both, the {first} first") as step:
+            with steady_load(request) as step.load:
+                started = cluster.now()
+                controller.overlap(environment, schedule, releases[tag], weekly_first)
+                step.outcome = f"{report.name(service[tag].check(started))} answers"
 
 
 def check_alert(environment: Environment, alerts: int) -> str:

@@ -1,38 +1,35 @@
-"""Bodywork's controller, as Jobs like those of the weekly run."""
+"""Releases and weekly runs, as the Jobs that they are in a cluster."""
 
 import re
 from copy import deepcopy
 from typing import Any
 
-from deploy.e2e.environment import BODYWORK_NAMESPACE, Environment
+from deploy.e2e.environment import BODYWORK_NAMESPACE, Environment, to_env
+from deploy.e2e.manifests import HERE, containers, load
 from deploy.e2e.pods import pods_of_job, read_logs, wait_for_job
-from deploy.git_releases import Release
-from deploy.kubernetes_api import path_of
+from deploy.kubernetes_api import NotYetError, path_of, wait_for
+from deploy.releases import Lease, Release, Schedule, released_tag
 
 # A training, a rollout and its rollback, with an image to pull for each.
 TIMEOUT_SECONDS = 1200
+START_TIMEOUT_SECONDS = 300
 
 DOCKER_HUB = re.compile("DockerHub|hub\\.docker\\.com")
 
+Job = dict[str, Any]
 
-def deploy(environment: Environment, schedule: Any, release: Release) -> None:
-    """Let Bodywork deploy a release, in the cluster.
 
-    Args:
-        schedule: The CronJob of the weekly run, of which the Job is made.
+def release(environment: Environment, released: Release) -> None:
+    """Release, with the command that people use.
 
     Raises:
         RuntimeError: It failed; with the end of its log.
     """
-    succeeded, log = run(environment, schedule, release)
-    if not succeeded:
-        raise RuntimeError(explain_failure(release.tag, environment.image, log))
+    succeed(environment, start_release(environment, released))
 
 
-def fail_to_deploy(
-    environment: Environment, schedule: Any, release: Release, because: str
-) -> None:
-    """Let Bodywork deploy a release that is not to go live.
+def fail_to_release(environment: Environment, refused: Release, because: str) -> None:
+    """Release what is not to go live.
 
     Args:
         because: What its log must say.
@@ -40,55 +37,127 @@ def fail_to_deploy(
     Raises:
         RuntimeError: It succeeded, or failed for another reason.
     """
-    succeeded, log = run(environment, schedule, release)
+    succeeded, log = finish(environment, start_release(environment, refused))
     if succeeded:
-        raise RuntimeError(f"Bodywork deployed {release.tag}, which must fail.\n{log}")
+        raise RuntimeError(f"{refused.tag} was released, and must fail.\n{log}")
     if because not in " ".join(log.split()):
         raise RuntimeError(
-            f"Bodywork did not say that {release.tag} failed because '{because}'.\n"
-            f"{explain_failure(release.tag, environment.image, log)}"
+            f"It was not said that {refused.tag} failed because '{because}'.\n"
+            f"{explain_failure(refused.tag, environment.image, log)}"
         )
 
 
-def run(environment: Environment, schedule: Any, release: Release) -> tuple[bool, str]:
-    """Run a release's deployment; returns whether it succeeded, and its log."""
-    job = job_of(schedule, f"{environment.name}-{release.tag}")
-    [container] = job["spec"]["template"]["spec"]["containers"]
-    container["args"] = [release.repository, f"--branch={release.tag}"]
-    return finish(environment, job)
+def start_release(environment: Environment, released: Release) -> Job:
+    """Start the release command in a pod."""
+    [job] = load(HERE / "release.yaml", environment.name, environment.image)
+    environment.jobs += 1
+    job["metadata"]["name"] = (
+        f"{environment.name}-{environment.jobs}-{released.tag}"
+    )
+    [container] = containers(job)
+    variables = {"RELEASE": released.tag, "REPOSITORY": released.repository}
+    container["env"] = to_env(variables)
+    environment.make(job)
+    return job
 
 
-def fire(environment: Environment, schedule: Any) -> None:
-    """Fire a CronJob of the cluster by hand, as kubectl create job --from does.
-
-    Raises:
-        RuntimeError: Its run failed; with the end of its log.
-    """
-    job = job_of(schedule, f"{environment.name}-by-hand")
+def start_weekly_run(environment: Environment, schedule: Any) -> Job:
+    """Fire a CronJob of the cluster by hand, as kubectl create job --from does."""
+    environment.jobs += 1
     metadata = schedule["metadata"]
-    job["metadata"]["annotations"] = {"cronjob.kubernetes.io/instantiate": "manual"}
     owner = {"apiVersion": schedule["apiVersion"], "kind": schedule["kind"]}
     owner |= {"name": metadata["name"], "uid": metadata["uid"]}
-    job["metadata"]["ownerReferences"] = [{**owner, "controller": True}]
-    succeeded, log = finish(environment, job)
-    if not succeeded:
-        raise RuntimeError(explain_failure("The CronJob", environment.image, log))
-
-
-def job_of(schedule: Any, name: str) -> dict[str, Any]:
-    """Make a Job as a CronJob would."""
-    return {
+    job = {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": name, "namespace": BODYWORK_NAMESPACE},
+        "metadata": {
+            "name": f"{environment.name}-{environment.jobs}",
+            "namespace": BODYWORK_NAMESPACE,
+            "annotations": {"cronjob.kubernetes.io/instantiate": "manual"},
+            "ownerReferences": [{**owner, "controller": True}],
+        },
         "spec": deepcopy(schedule["spec"]["jobTemplate"]["spec"]),
     }
-
-
-def finish(environment: Environment, job: dict[str, Any]) -> tuple[bool, str]:
-    """Run a Job to its end; returns whether it succeeded, and the end of its logs."""
-    cluster = environment.cluster
     environment.make(job)
+    return job
+
+
+def succeed(environment: Environment, job: Job) -> None:
+    """Wait for a Job's success.
+
+    Raises:
+        RuntimeError: It failed; with the end of its log.
+    """
+    succeeded, log = finish(environment, job)
+    if not succeeded:
+        name = job["metadata"]["name"]
+        raise RuntimeError(explain_failure(name, environment.image, log))
+
+
+def overlap(
+    environment: Environment, schedule: Schedule, released: Release, weekly_first: bool
+) -> None:
+    """Let a release and a weekly run begin at once.
+
+    Raises:
+        RuntimeError: One failed, or something else than the release is scheduled then.
+    """
+    cluster = environment.cluster
+
+    def start_weekly() -> Job:
+        return start_weekly_run(environment, schedule.read())
+
+    if weekly_first:
+        first = start_weekly()
+        wait_until_held(environment, released)
+        second = start_release(environment, released)
+    else:
+        first = start_release(environment, released)
+        wait_until_held(environment, released)
+        second = start_weekly()
+    for job in (first, second):
+        succeed(environment, job)
+    scheduled = released_tag(cluster.get(schedule.path))
+    if scheduled != released.tag:
+        raise RuntimeError(f"The weekly run deploys {scheduled}, not {released.tag}.")
+
+
+def wait_until_held(environment: Environment, released: Release) -> None:
+    """Wait until somebody has begun to work."""
+    lease = Lease(environment.cluster, released.schedule, "nobody")
+
+    def check_held() -> None:
+        if not lease.read().get("spec", {}).get("holderIdentity"):
+            raise NotYetError("Nobody has begun to work.")
+
+    wait_for(check_held, START_TIMEOUT_SECONDS)
+
+
+def evict(environment: Environment, namespace: str, selector: str) -> None:
+    """Evict the running pods of a selector, as a drain of their nodes does.
+
+    Raises:
+        RuntimeError: There is none after a while.
+    """
+    cluster, path = environment.cluster, f"/api/v1/namespaces/{namespace}/pods"
+
+    def find() -> list[Any]:
+        pods = cluster.get(path, labelSelector=selector)["items"]
+        running = [pod for pod in pods if pod["status"].get("phase") == "Running"]
+        if not running:
+            raise NotYetError(f"No pod of {selector} runs.")
+        return running
+
+    for pod in wait_for(find, START_TIMEOUT_SECONDS):
+        name = pod["metadata"]["name"]
+        metadata = {"name": name, "namespace": namespace}
+        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
+        cluster.request("POST", f"{path}/{name}/eviction", eviction)
+
+
+def finish(environment: Environment, job: Job) -> tuple[bool, str]:
+    """Wait for a Job's end; returns whether it succeeded, and the end of its logs."""
+    cluster = environment.cluster
     pods = f"{environment.namespace}/pods"
     ended = wait_for_job(cluster, path_of(job), TIMEOUT_SECONDS, watched=pods)
     logs = [read_logs(cluster, pod) for pod in pods_of_job(cluster, job)]

@@ -1,6 +1,5 @@
 """What an end-to-end run makes on the cluster, and removes again."""
 
-import time
 from base64 import b64encode
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,15 +12,14 @@ from deploy.e2e.pods import read_logs, wait_for_job, wait_until_ready
 from deploy.e2e.releases import BUNDLE, HOST, REPOSITORY, secrets
 from deploy.e2e.report import say
 from deploy.e2e.sandbox_server import ALERT
-from deploy.git_releases import Release
-from deploy.kubernetes_api import Cluster, path_of
+from deploy.kubernetes_api import Cluster, NotYetError, path_of, wait_for
+from deploy.releases import Release
 
 BODYWORK_NAMESPACE = "bodywork-deployment-jobs"
 # Of pods that come to be in the meantime, an image is pulled for the first of them.
 READY_TIMEOUT_SECONDS = 600
 DELIVERY_TIMEOUT_SECONDS = 300
 REMOVAL_TIMEOUT_SECONDS = 180
-POLL_SECONDS = 2
 
 ORDERS_PER_WEEK = 1000
 # What Kubernetes opens on its nodes, unless it is told otherwise.
@@ -36,6 +34,8 @@ class Environment:
         name: Of the namespace, the pipeline, the secrets group and the bucket.
         made: The paths of what was made outside of the namespace, and of itself.
         variables: What leads a pod to the sandbox, once it is there.
+        deliveries: How many were made.
+        jobs: How many releases and weekly runs were started.
     """
 
     def __init__(self, cluster: Cluster, name: str, image: str) -> None:
@@ -46,28 +46,28 @@ class Environment:
         self.made: list[str] = []
         self.variables: dict[str, str] = {}
         self.deliveries = 0
+        self.jobs = 0
 
-    def configure_cluster(self) -> list[str]:
-        """Make what `bodywork configure-cluster` would, where it is missing.
+    def make_namespace(self) -> str:
+        """Make what deploy/cluster has, but for the load balancer.
 
         Returns:
-            What was missing.
+            What it made for all pipelines: Bodywork's namespace, or nothing.
         """
-        missing = [
-            manifest
-            for manifest in load(HERE / "configured_cluster.yaml")
-            if self.cluster.find(path_of(manifest)) is None
-        ]
-        for manifest in missing:
-            self.make(manifest)
-        return [f"{each['kind']} {each['metadata']['name']}" for each in missing]
-
-    def make_namespace(self) -> None:
-        """Make the namespace as deploy/cluster has it, but for the load balancer."""
-        for file in ("namespace.yaml", "stages.yaml", "network.yaml"):
+        missing = []
+        for file in ("namespaces.yaml", "access.yaml", "stages.yaml", "network.yaml"):
             for manifest in load(CLUSTER / file, self.name):
+                # Other pipelines may be there.
+                is_shared = manifest["metadata"]["name"] == BODYWORK_NAMESPACE
+                if is_shared and self.cluster.find(path_of(manifest)) is not None:
+                    continue
+                if is_shared:
+                    missing.append(BODYWORK_NAMESPACE)
                 if manifest["kind"] != "Ingress":
                     self.make(manifest)
+        for manifest in load(HERE / "releases.yaml", self.name):
+            self.make(manifest)
+        return ", ".join(missing) or "nothing"
 
     def start_sandbox(self, bundle: Path) -> str:
         """Run the sandbox, and wait until it is ready; returns its address.
@@ -116,15 +116,6 @@ class Environment:
                     "stringData": data,
                 }
             )
-
-    def make_schedule(self) -> dict[str, Any]:
-        """Make the CronJob of the weekly run, which waits to be fired by hand."""
-        [schedule] = load(CLUSTER / "schedule.yaml", self.name, self.image)
-        schedule["spec"]["suspend"] = True
-        for container in containers(schedule):
-            container["env"] = to_env(self.variables)
-        self.make(schedule)
-        return schedule
 
     def open_node_port(self, address: str) -> None:
         """Lead an address to the service, if its port is a node's."""
@@ -216,23 +207,25 @@ class Environment:
         Raises:
             RuntimeError: It is still there.
         """
-        deadline = time.monotonic() + REMOVAL_TIMEOUT_SECONDS
-        while True:
+
+        def remove() -> None:
             # A namespace refuses to be deleted again, and the API server may be away.
             try:
                 self.cluster.delete(path, "Foreground")
                 found = self.cluster.find(path)
-                if found is None:
-                    return
-                conditions = found.get("status", {}).get("conditions", [])
-                reason = "; ".join(each.get("message", "") for each in conditions)
             except RuntimeError as error:
-                reason = str(error)
-            if time.monotonic() > deadline:
-                raise RuntimeError(
-                    f"it is still there after {REMOVAL_TIMEOUT_SECONDS} s ({reason})"
-                )
-            time.sleep(POLL_SECONDS)
+                raise NotYetError(str(error)) from error
+            if found is not None:
+                conditions = found.get("status", {}).get("conditions", [])
+                messages = [each.get("message", "") for each in conditions]
+                raise NotYetError("; ".join(messages))
+
+        try:
+            wait_for(remove, REMOVAL_TIMEOUT_SECONDS)
+        except NotYetError as error:
+            raise RuntimeError(
+                f"it is still there after {REMOVAL_TIMEOUT_SECONDS} s ({error})"
+            ) from error
 
 
 def make_configuration(namespace: str, bundle: Path) -> dict[str, Any]:

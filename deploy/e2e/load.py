@@ -1,11 +1,12 @@
 """A steady load on the service, each answer of which is checked."""
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Lock, Thread
+
+from deploy.releases import check_estimate
 
 REQUESTS_PER_SECOND = 20
 # So that one slow answer does not keep back the requests after it.
@@ -41,19 +42,6 @@ class Load:
         else:
             with self.lock:
                 self.models[version] += 1
-
-
-def check_estimate(answer: bytes) -> str:
-    """Check an answer of the service; returns the version of the model.
-
-    Raises:
-        ValueError: It is no estimate.
-    """
-    estimate = json.loads(answer)
-    hours, version = estimate["est_hours_to_dispatch"], estimate["model_version"]
-    if not isinstance(hours, float) or not isinstance(version, str):
-        raise ValueError(f"no estimate: {estimate}")
-    return version
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from deploy.git_releases import ROOT
+from deploy.releases import ROOT
 
 NAME = "time-to-dispatch"
 CLUSTER = ROOT / "deploy" / "cluster"
@@ -17,8 +17,8 @@ def load(path: Path, name: str = NAME, image: str = "") -> list[dict[str, Any]]:
     """Load the manifests of a file.
 
     Args:
-        name: For each string that is the pipeline's name and nothing else: that of the
-            namespace, of the secrets group, ...
+        name: For each string that is the pipeline's name, or begins with it and a
+            hyphen: that of the namespace, of the secrets group, ...
         image: For each container.
     """
     manifests = [rename(each, name) for each in yaml.safe_load_all(path.read_text())]
@@ -30,12 +30,14 @@ def load(path: Path, name: str = NAME, image: str = "") -> list[dict[str, Any]]:
 
 
 def rename(value: Any, name: str) -> Any:
-    """Put a name in place of the pipeline's, wherever that stands alone."""
+    """Put a name in place of the pipeline's, where a string is it or begins so."""
     if isinstance(value, dict):
         return {key: rename(item, name) for key, item in value.items()}
     if isinstance(value, list):
         return [rename(item, name) for item in value]
-    return name if value == NAME else value
+    if value == NAME or isinstance(value, str) and value.startswith(f"{NAME}-"):
+        return name + value.removeprefix(NAME)
+    return value
 
 
 def containers(value: Any) -> Iterator[dict[str, Any]]:

@@ -1,12 +1,10 @@
 """Waiting for pods and Jobs, and what to say when they do not come to be."""
 
-import time
 from datetime import datetime
 from typing import Any
 
-from deploy.kubernetes_api import Cluster, Refusal
+from deploy.kubernetes_api import ApiError, Cluster, NotYetError, wait_for
 
-POLL_SECONDS = 2
 # A node is short of CPU for a moment while pods are replaced.
 UNSCHEDULABLE_SECONDS = 60
 LOG_LINES = 40
@@ -21,20 +19,21 @@ def wait_until_ready(cluster: Cluster, path: str, seconds: float) -> Any:
     Raises:
         RuntimeError: It is not after that time, or will never be; with the reason.
     """
-    deadline = time.monotonic() + seconds
-    while True:
+
+    def find() -> Any:
         pod = cluster.get(path)
         if is_ready(pod):
             return pod
         check_can_start(cluster, pod)
-        ended = pod["status"].get("phase") in ("Failed", "Succeeded")
-        if ended or time.monotonic() > deadline:
-            name = pod["metadata"]["name"]
-            raise RuntimeError(
-                f"Pod {name} is not ready after {seconds:.0f} s: "
-                f"{explain(cluster, pod)}.\n{read_logs(cluster, pod)}"
-            )
-        time.sleep(POLL_SECONDS)
+        sentence = (
+            f"Pod {pod['metadata']['name']} is not ready: {explain(cluster, pod)}.\n"
+            f"{read_logs(cluster, pod)}"
+        )
+        if pod["status"].get("phase") in ("Failed", "Succeeded"):
+            raise RuntimeError(sentence)
+        raise NotYetError(sentence)
+
+    return wait_for(find, seconds)
 
 
 def wait_for_job(cluster: Cluster, path: str, seconds: float, watched: str) -> Any:
@@ -46,8 +45,8 @@ def wait_for_job(cluster: Cluster, path: str, seconds: float, watched: str) -> A
     Raises:
         RuntimeError: It is neither after that time, or never will be; with the reason.
     """
-    deadline = time.monotonic() + seconds
-    while True:
+
+    def find() -> Any:
         job = cluster.get(path)
         for condition in job["status"].get("conditions", []):
             if condition["type"] in ("Complete", "Failed"):
@@ -55,15 +54,12 @@ def wait_for_job(cluster: Cluster, path: str, seconds: float, watched: str) -> A
         pods = pods_of_job(cluster, job)
         for pod in [*pods, *cluster.get(watched)["items"]]:
             check_can_start(cluster, pod)
-        if time.monotonic() > deadline:
-            name = job["metadata"]["name"]
-            reasons = [explain(cluster, pod) for pod in pods] or ["it has no pod"]
-            logs = "\n".join(read_logs(cluster, pod) for pod in pods)
-            raise RuntimeError(
-                f"Job {name} has not ended after {seconds:.0f} s: "
-                f"{'; '.join(reasons)}.\n{logs}"
-            )
-        time.sleep(POLL_SECONDS)
+        reasons = [explain(cluster, pod) for pod in pods] or ["it has no pod"]
+        logs = "\n".join(read_logs(cluster, pod) for pod in pods)
+        name = job["metadata"]["name"]
+        raise NotYetError(f"Job {name} has not ended: {'; '.join(reasons)}.\n{logs}")
+
+    return wait_for(find, seconds)
 
 
 def pods_of_job(cluster: Cluster, job: Any) -> list[Any]:
@@ -137,8 +133,8 @@ def read_logs(cluster: Cluster, pod: Any, lines: int = LOG_LINES) -> str:
         query = {"container": container["name"], "tailLines": str(lines)}
         try:
             text = cluster.request("GET", path, **query).decode(errors="replace")
-        except Refusal as refusal:
-            text = str(refusal)
+        except ApiError as error:
+            text = str(error)
         logs.append(f"--- {metadata['name']}, {container['name']}:\n{text.rstrip()}")
     return "\n".join(logs)
 

@@ -5,7 +5,7 @@ Usage: python sandbox_server.py BUNDLE BUCKET PORT
 Runs in the runtime image, which has Git and the standard library, but no S3 server. Of
 S3 it has what the stages ask for, each request in path style: ListObjectsV2, GetObject,
 HeadObject and PutObject, with their conditions; anything else is answered with 501. The
-repository is a Git bundle, served as files (Git's "dumb" protocol) on /repository.git.
+repository is a Git bundle, served as files (Git's "dumb" protocol) on /repository.
 What is posted to /alerts goes to standard output.
 """
 
@@ -24,7 +24,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import escape
 
-REPOSITORY = "repository.git"
+REPOSITORY = "repository"
 ALERTS = "/alerts"
 # What a line of the log begins with that was posted.
 ALERT = "Alert: "

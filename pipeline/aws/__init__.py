@@ -5,6 +5,7 @@ Objects are only ever added; the newest timestamp wins; going back means adding 
 
 from pipeline.aws.arrays import ARRAYS
 from pipeline.aws.artefacts import (
+    FILE_FORMATS,
     NothingFound,
     PassedOver,
     S3Object,
@@ -16,13 +17,14 @@ from pipeline.aws.artefacts import (
     latest_taken,
     list_artefacts_on_s3,
     make_timestamped_filename,
+    parse_timestamp,
     put_object_to_s3,
     read_each,
     survey_folder,
 )
 from pipeline.aws.client import S3Failure, s3_client
 from pipeline.aws.contents import DeclaredClass, DeclaredExtension, declare
-from pipeline.aws.csv_text import read_csv_text
+from pipeline.aws.csv_text import read_csv_file
 from pipeline.aws.datasets import (
     Dataset,
     get_csv_dataset,
@@ -59,6 +61,7 @@ __all__ = [
     "Dataset",
     "DeclaredClass",
     "DeclaredExtension",
+    "FILE_FORMATS",
     "KEYS_VARIABLE",
     "Model",
     "NothingFound",
@@ -86,11 +89,12 @@ __all__ = [
     "list_artefacts_on_s3",
     "load_model",
     "make_timestamped_filename",
+    "parse_timestamp",
     "put_csv_dataset_to_s3",
     "put_object_to_s3",
     "put_parquet_dataset_to_s3",
     "quote",
-    "read_csv_text",
+    "read_csv_file",
     "read_each",
     "read_models_from_s3",
     "s3_client",

@@ -9,7 +9,7 @@ from io import BytesIO, TextIOWrapper
 from typing import TYPE_CHECKING
 
 from pipeline.aws.artefacts import DELIVER_LESS, MAX_BYTES, MAX_ROWS, TooLarge
-from pipeline.logs import printable
+from pipeline.logs import printable, show_values
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -42,15 +42,32 @@ LONGEST_HEADER = 100_000
 # Where a decimal comma is looked for: whole numbers may stand in the first rows.
 ROWS_LOOKED_AT = 100
 
-MOST_SHOWN = 10
-LONGEST_SHOWN = 40
-
 
 class Unreadable(Exception):
     """What is wrong with a file, and what to do about it."""
 
     def __init__(self, fault: str, remedy: str):
         super().__init__(f"{fault}; {remedy}")
+
+
+def read_csv_file(path: str) -> "DataFrame":
+    """Read a CSV that is not on S3 yet, as `read_csv_text` does.
+
+    Raises:
+        RuntimeError: There is none, or it cannot be read.
+        TooLarge: It has too many bytes, rows or columns.
+        ValueError: It is not such a file.
+    """
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise RuntimeError(
+            f"{path} cannot be read: {error.strerror}; check its path and permissions."
+        ) from error
+    if len(content) > MAX_BYTES:
+        raise TooLarge(path, "more bytes", MAX_BYTES, DELIVER_LESS)
+    return read_csv_text(content, path)
 
 
 def read_csv_text(content: bytes, address: str) -> "DataFrame":
@@ -204,11 +221,12 @@ def _refuse_other_delimiters(content: bytes) -> None:
     remedy = "separate them by commas"
     records = _split(content, delimiter)
     line, columns = next(records)
-    shown = f"{found} ({_show(columns)} in line {line})"
+    shown = f"{found} ({show_values(columns)} in line {line})"
     for (line, row), _ in zip(records, range(ROWS_LOOKED_AT), strict=False):
         number = next(filter(DECIMAL_COMMA.fullmatch, row), "")
         if number:
-            shown += f" and its decimals by commas ({_show([number])} in line {line})"
+            example = f"{show_values([number])} in line {line}"
+            shown += f" and its decimals by commas ({example})"
             remedy += " and decimals by points"
             break
     raise Unreadable(shown, remedy)
@@ -256,7 +274,7 @@ def _name_columns(header: list[str], line: int) -> list[str]:
     """
     if any(map(NUMBER.fullmatch, header)):
         raise Unreadable(
-            f"line {line} is data and no header ({_show(header)})",
+            f"line {line} is data and no header ({show_values(header)})",
             "put a line with the columns' names first",
         )
     names = [name or f"Unnamed: {place}" for place, name in enumerate(header)]
@@ -265,7 +283,7 @@ def _name_columns(header: list[str], line: int) -> list[str]:
         if name in stripped[:place]:
             raise Unreadable(
                 f"columns {stripped.index(name) + 1} and {place + 1} in line {line} "
-                f"are both named {_show([name])}",
+                f"are both named {show_values([name])}",
                 "give each column a name of its own",
             )
     return names
@@ -285,8 +303,8 @@ def _tell_uneven_rows(
     rows = "1 row has" if count == 1 else f"{count:,} rows have"
     return Unreadable(
         f"{rows} another number of fields than the header, which has {len(names)} "
-        f"({_show(names)}), the first in line {line} with {len(first)} "
-        f"({_show(first)})",
+        f"({show_values(names)}), the first in line {line} with {len(first)} "
+        f"({show_values(first)})",
         remedy,
     )
 
@@ -295,12 +313,3 @@ def _line_of(content: bytes, place: int) -> int:
     before = content[:place]
     ends = before.count(b"\n") + before.count(b"\r") - before.count(b"\r\n")
     return ends + 1
-
-
-def _show(fields: list[str]) -> str:
-    """The first fields as they stand, fit for a log."""
-    shown = [
-        printable(field[:LONGEST_SHOWN] + "..." * (len(field) > LONGEST_SHOWN))
-        for field in fields[:MOST_SHOWN]
-    ]
-    return ", ".join(shown + ["..."] * (len(fields) > MOST_SHOWN))

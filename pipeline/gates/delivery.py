@@ -7,6 +7,7 @@ import pandera.pandas as pandera
 from pandas import DataFrame, RangeIndex, Series, to_numeric
 from pandas.api.types import is_bool_dtype
 
+from pipeline.gates.csv_faults import find_missing_columns, tell_commas
 from pipeline.gates.product_codes import find_disguised
 from pipeline.orders import (
     FEATURES,
@@ -22,9 +23,9 @@ REMEDY = "correct the file and deliver it again under a newer timestamp."
 # So many values, codes or rows are named; the others are counted.
 NAMED = 10
 
-# Pandera's names of failures that are not named in the schema below.
+# Pandera's name of a failure that is not named in the schema below.
 MISSING_VALUE = "not_nullable"
-MISSING_COLUMN = "column_in_dataframe"
+NOT_NUMERIC = "not numeric"
 
 
 class DeliveryRefused(ValueError):
@@ -46,7 +47,7 @@ def are_codes(values: Series) -> Series:
     return values.astype(str).map(is_product_code)
 
 
-NUMERIC = pandera.Check(lambda values: numbers(values).notna(), error="not numeric")
+NUMERIC = pandera.Check(lambda values: numbers(values).notna(), error=NOT_NUMERIC)
 FINITE = pandera.Check(lambda values: ~np.isinf(numbers(values)), error="not finite")
 POSITIVE = pandera.Check(lambda values: ~(numbers(values) < 0), error="negative")
 PLAUSIBLE = pandera.Check(
@@ -91,13 +92,13 @@ def check_delivery(
     twice = data.columns[data.columns.duplicated()]
     if len(twice):
         raise DeliveryRefused(source, f"it has two columns {twice[0]}")
+    missing = find_missing_columns([*map(str, data.columns)], [*FEATURES, LABEL])
+    if missing:
+        raise DeliveryRefused(source, missing)
     try:
         checked = DELIVERY.validate(data, lazy=True)
     except pandera.errors.SchemaErrors as error:
         faults = describe_faults(error.failure_cases)
-        columns = ", ".join(show(str(name)) for name in data.columns[:NAMED])
-        if "is missing" in faults:
-            faults += f" (found are {columns})"
         raise DeliveryRefused(source, faults) from error
     if checked.empty:
         raise DeliveryRefused(source, "it has no rows")
@@ -139,15 +140,18 @@ def show(value: str) -> str:
 
 def describe_faults(failure_cases: DataFrame) -> str:
     """Tell pandera's failure cases column by column, with the first line of each."""
-    absent = failure_cases.loc[failure_cases["check"] == MISSING_COLUMN, "failure_case"]
-    faults = [f"column {column} is missing" for column in absent]
-    present = failure_cases[failure_cases["check"] != MISSING_COLUMN]
-    for (column, check), cases in present.groupby(["column", "check"], sort=False):
+    faults = []
+    by_column = failure_cases.groupby(["column", "check"], sort=False)
+    for (column, check), cases in by_column:
         fault = "missing" if check == MISSING_VALUE else check
         line = int(cases["index"].min())
         rows = f"{len(cases)} {'row is' if len(cases) == 1 else 'rows are'} {fault}"
         examples = cases["failure_case"].dropna().astype(str).unique()
         shown = ", ".join(map(show, sorted(examples)[:NAMED]))
         listed = f" ({shown})" if shown else ""
-        faults.append(f"column {column}: {rows}{listed}, the first in line {line}")
+        commas = tell_commas(sorted(examples)) if check == NOT_NUMERIC else ""
+        meant = f": {commas}" if commas else ""
+        faults.append(
+            f"column {column}: {rows}{listed}, the first in line {line}{meant}"
+        )
     return "; ".join(faults)

@@ -1,13 +1,14 @@
 """Each fault of a file is told by its name, its line and what to do about it."""
 
 import gzip
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pandas import DataFrame
 
-from pipeline import aws
+from pipeline.aws.csv_text import read_csv_text
 
 ADDRESS = "s3://b/datasets/week_2021-07-03.csv"
 HEADER = "product_code,orders_placed,hours_to_dispatch\n"
@@ -18,7 +19,7 @@ UNEVEN = f"another number of fields than the header, which has 3 ({COLUMNS}), th
 
 
 def read(content: str | bytes) -> DataFrame:
-    return aws.read_csv_text(
+    return read_csv_text(
         content.encode() if isinstance(content, str) else content, ADDRESS
     )
 
@@ -182,6 +183,16 @@ def test_what_is_wrong_is_told_in_one_sentence(fault: str) -> None:
     assert told.isprintable()
 
 
+def test_the_page_for_data_engineers_tells_sentences_that_there_are() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "deliveries.md").read_text()
+    _, _, table = page.partition("| the file | the log |\n|---|---|\n")
+    lines = table.partition("\n\n")[0].splitlines()
+    rows = [line.strip("| ").split(" | ") for line in lines]
+    assert len(rows) == 14
+    for _, sentence in rows:
+        assert sentence in [told for _, told in FAULTS.values()]
+
+
 @pytest.mark.parametrize(
     "content, rows",
     [
@@ -217,7 +228,8 @@ def test_fields_stay_as_they_stand_and_rows_know_their_lines(
     assert not (data == "").any(axis=None)
 
 
-def test_a_single_column_may_have_missing_values() -> None:
+def test_a_single_column_may_have_one_letter_or_missing_values() -> None:
+    assert list(read("h")) == ["h"]
     assert read('hours\n1\n""\n\n2\n')["hours"].dropna().to_dict() == {2: "1", 5: "2"}
 
 

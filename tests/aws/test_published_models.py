@@ -99,7 +99,7 @@ def test_it_is_compared_as_champion(published: Published, bucket: str) -> None:
         ]
     )
     hours = np.concatenate([published.estimates[code] for code in FORMER_PRODUCTS])
-    found = challenge_champion(champion, held_out, lambda orders: hours)
+    found = challenge_champion(champion, held_out, lambda orders: hours, "s3://b/w")
     assert found.outcome is Outcome.PASSED
     assert found.comparison._asdict() == {
         **{"loss": 0, "lower": 0, "upper": 0, "rows": len(held_out)},

@@ -64,7 +64,7 @@ class RuntimeImage:
                 for source in sources:
                     content = (ROOT / source).read_text()
                     destination = self.directory / target / Path(source).name
-                    destination.parent.mkdir(exist_ok=True)
+                    destination.parent.mkdir(parents=True, exist_ok=True)
                     destination.write_text(self._below_root(content))
                     destination.chmod((ROOT / source).stat().st_mode)
             case "ENV":

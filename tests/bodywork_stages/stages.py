@@ -9,14 +9,12 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from kubernetes_validate import validate
 
-from deploy.e2e.manifests import HERE, load
-from deploy.image import ROOT
-from deploy.kubernetes_api import path_of
 from examples.iris.flowers import MEASUREMENTS
 from pipeline import aws
 from sandbox.flowers import deliver_flowers, make_flowers
@@ -24,7 +22,8 @@ from sandbox.s3_server import make_bucket
 from tests.bodywork_stages.conftest import RELEASE, copy_working_tree, release
 from tests.bodywork_stages.runtime_image import RuntimeImage
 from tests.deploy.api_server import recorded, run_api_server
-from tests.stages.services import client
+from tests.deploy.world import JOBS, LEASE, PREVIOUS, World
+from tests.stages.services import ROOT, client
 
 ENDPOINT = "/api/v0.1/time_to_dispatch"
 ORDER = {"product_code": "SKU001", "orders_placed": 112}
@@ -32,16 +31,6 @@ IRIS = ROOT / "examples" / "iris"
 FLOWER = dict(zip(MEASUREMENTS, (5.1, 3.5, 1.4, 0.2), strict=True))
 # Bodywork itself ends a stage that takes longer.
 TIMEOUT_SECONDS = 300
-
-# In a pod the credentials lie below /var/run, where tests may not write.
-IN_CLUSTER = """
-import runpy, sys, time
-from kubernetes import config
-config.load_incluster_config = config.load_kube_config
-time.sleep = lambda seconds: None
-del sys.argv[0]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
 
 
 class Pod:
@@ -116,7 +105,7 @@ def serving(
         process.communicate(timeout=TIMEOUT_SECONDS)
 
 
-def validate(image: RuntimeImage, repository: Path) -> None:
+def validate_configuration(image: RuntimeImage, repository: Path) -> None:
     """Let Bodywork check the configuration of a repository."""
     process = subprocess.run(
         ["bodywork", "validate", "--check-files"],
@@ -132,7 +121,7 @@ def validate(image: RuntimeImage, repository: Path) -> None:
 
 
 def test_bodywork_yaml_is_valid(image: RuntimeImage, repository: Path) -> None:
-    validate(image, repository)
+    validate_configuration(image, repository)
 
 
 def test_training_persists_what_serving_answers_with(
@@ -160,7 +149,7 @@ def test_another_pipeline_runs_where_its_bodywork_yaml_stands_in_the_root(
     configuration = repository / "bodywork.yaml"
     released = configuration.read_text()
     configuration.write_text((IRIS / "bodywork.yaml").read_text())
-    validate(image, repository)
+    validate_configuration(image, repository)
     release(repository, "iris")
     configuration.write_text(released)
 
@@ -253,70 +242,31 @@ def test_a_failure_is_reported(new_pod: Callable[[], Pod]) -> None:
     assert re.search(" - ERROR - .* failed: job train-model failed\n", log)
 
 
-def run_in_cluster(
-    image: RuntimeImage, kubeconfig: Path, program: str, *arguments: str
-) -> "subprocess.CompletedProcess[str]":
-    """Run a program of the image as a container of the weekly run does."""
-    directory = image.root / "opt" / "bodywork"
-    return subprocess.run(
-        [f"{directory}/bin/python", "-c", IN_CLUSTER, f"{directory}/{program}"]
-        + list(arguments),
-        cwd=kubeconfig.parent,
-        env={"PATH": image.path, "KUBECONFIG": str(kubeconfig)},
-        capture_output=True,
-        text=True,
-    )
-
-
-def test_leftover_jobs_are_removed_with_the_client_of_bodywork(
+def test_the_weekly_run_works_with_the_client_of_bodywork(
     image: RuntimeImage, tmp_path: Path
 ) -> None:
-    jobs = "/apis/batch/v1/namespaces/time-to-dispatch/jobs"
+    """As far as Bodywork, which finds no Deployments here, and says so."""
     with run_api_server(tmp_path) as (api, kubeconfig):
+        world = World(tmp_path, api)
         job = recorded("job")
-        api.objects = {jobs: {"items": [job]}, f"{jobs}/train-model": job}
-        process = run_in_cluster(
-            image, kubeconfig, "leftover_jobs.py", "time-to-dispatch"
+        api.objects |= {JOBS: {"items": [job]}, f"{JOBS}/train-model": job}
+        directory = image.root / "opt" / "bodywork"
+        process = subprocess.run(
+            [f"{directory}/bin/python", "-m", "deploy.releases.weekly_run"]
+            + ["bodywork-deployment-jobs", "time-to-dispatch"],
+            cwd=directory,
+            env={"PATH": image.path, "KUBECONFIG": str(kubeconfig)},
+            capture_output=True,
+            text=True,
         )
-    assert process.returncode == 0, process.stderr
-    assert process.stdout == "Removed leftover jobs: train-model.\n"
-    assert api.objects[jobs]["items"] == []
-
-
-@pytest.mark.parametrize(
-    "age, arguments, exit_code, sentence",
-    [
-        (timedelta(0), ["file:///x"], 0, "It answers with name:any|model_timestamp:"),
-        (timedelta(days=7), ["file:///x"], 1, "does not serve; /readyz tells what "),
-        # As before the first release.
-        (timedelta(0), [], 2, "Missing argument"),
-    ],
-)
-def test_the_weekly_run_believes_the_service_alone(
-    image: RuntimeImage,
-    tmp_path: Path,
-    age: timedelta,
-    arguments: list[str],
-    exit_code: int,
-    sentence: str,
-) -> None:
-    """Bodywork does nothing here, for it finds no namespaces, and exits with 0."""
-
-    def readiness() -> dict[str, object]:
-        made = datetime.now(UTC) - age
-        version = f"name:any|model_timestamp:{made.isoformat()}|model_hash:0"
-        return {"model_version": version, "refused": ["One was forged."]}
-
-    name = "serve-model:8000"
-    service = f"/api/v1/namespaces/time-to-dispatch/services/{name}/proxy/readyz"
-    arguments = ["time-to-dispatch", name, *arguments]
-    with run_api_server(tmp_path) as (api, kubeconfig):
-        api.objects = {service: readiness}
-        process = run_in_cluster(image, kubeconfig, "weekly_run.py", *arguments)
-    assert process.returncode == exit_code, process.stdout + process.stderr
-    assert sentence in process.stdout + process.stderr
-    assert ("One was forged." in process.stderr) == (exit_code == 1)
-    assert ("Could not authenticate" in process.stdout) == (exit_code != 2)
+    assert process.returncode == 1, process.stdout
+    assert f"Deploying {PREVIOUS}, which is released.\n" in process.stdout
+    assert "Removed job train-model" in process.stdout
+    unable = "Unable to setup namespace: time-to-dispatch"
+    assert process.stderr.startswith(f"The weekly run failed: {unable}")
+    assert world.calls() == [] and api.objects[JOBS]["items"] == []
+    # With the namespaces of others it has nothing to do.
+    assert api.objects[LEASE]["spec"]["holderIdentity"] == ""
 
 
 def test_bodywork_reaches_an_api_server_like_that_of_eks(
@@ -371,7 +321,7 @@ def test_a_job_whose_end_is_not_counted_yet_is_asked_for_again(
         }
         process = subprocess.run(
             [f"{program}/bin/python", "-c", WITH_ANOTHER_COMMAND]
-            + [f"{program}/launch.py", str(tmp_path)],
+            + [f"{program}/deploy/bodywork/launch.py", str(tmp_path)],
             env={"PATH": image.path, "KUBECONFIG": str(kubeconfig)},
             capture_output=True,
             text=True,
@@ -379,23 +329,37 @@ def test_a_job_whose_end_is_not_counted_yet_is_asked_for_again(
     assert process.stdout == "True\n", process.stderr
 
 
-def test_the_end_to_end_run_configures_a_cluster_as_bodywork_does(
+CREATE_JOB = """
+from kubernetes import client, config
+from bodywork import k8s
+config.load_kube_config()
+stage = {"retries": 0, "cpu_request": 1.0, "memory_request": 800}
+job = k8s.configure_batch_stage_job("time-to-dispatch", "train_model", "x", **stage)
+k8s.create_job(job)
+"""
+
+
+def test_the_pod_of_a_job_is_made_again_when_its_node_is_drained(
     image: RuntimeImage, tmp_path: Path
 ) -> None:
-    manifests = load(HERE / "configured_cluster.yaml")
+    (tmp_path / "bodywork").write_text(CREATE_JOB)
+    program = image.root / "opt" / "bodywork"
     with run_api_server(tmp_path) as (api, kubeconfig):
-        folders = [path_of(manifest).rpartition("/")[0] for manifest in manifests]
-        api.objects = {folder: {"items": []} for folder in folders}
-        subprocess.run(
-            ["bodywork", "configure-cluster"],
+        process = subprocess.run(
+            [f"{program}/bin/python", "-c", WITH_ANOTHER_COMMAND]
+            + [f"{program}/deploy/bodywork/launch.py", str(tmp_path)],
             env={"PATH": image.path, "KUBECONFIG": str(kubeconfig)},
-            check=True,
+            capture_output=True,
+            text=True,
         )
-        for folder, manifest in zip(folders, manifests, strict=True):
-            [made] = api.objects[folder]["items"]
-            assert made["metadata"]["name"] == manifest["metadata"]["name"]
-            for part in ("rules", "roleRef", "subjects"):
-                assert made.get(part) == manifest.get(part)
+    assert process.returncode == 0, process.stderr
+    made = api.objects[f"{JOBS}/train-model"]
+    [rule] = made["spec"]["podFailurePolicy"]["rules"]
+    assert rule["action"] == "Ignore"
+    assert made["spec"]["backoffLimit"] == 0
+    assert made["spec"]["template"]["spec"]["restartPolicy"] == "Never"
+    without_status = {key: each for key, each in made.items() if key != "status"}
+    validate({"apiVersion": "batch/v1", "kind": "Job", **without_status}, "1.32.0")
 
 
 def test_the_first_steps_of_the_operators_page_work(tmp_path: Path) -> None:

@@ -8,13 +8,14 @@ those of EKS are.
 import json
 import ssl
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import IPv4Address
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -22,6 +23,8 @@ import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
+from deploy.kubernetes_api import ApiError
 
 RECORDED = Path(__file__).with_name("recorded")
 TOKEN = "recorded"
@@ -37,31 +40,69 @@ class ApiServer:
 
     Attributes:
         objects: The object at each path; a function makes it anew for each request.
+        before: What happens before the next request of a method and path is answered,
+            which fixes the order of events. What it returns does not matter.
         changes: Each request that changes something: method, path, body.
+        now: Its clock.
     """
 
     def __init__(self) -> None:
         self.objects: dict[str, Any] = {}
+        self.before: dict[tuple[str, str], list[Callable[[], object]]] = {}
         self.changes: list[tuple[str, str, Any]] = []
+        self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self.lock = Lock()
 
     def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
-        if method in ("PATCH", "DELETE"):
+        """Answer a request; one at a time, as the store behind an API server does."""
+        if events := self.before.get((method, path)):
+            events.pop(0)()
+        with self.lock:
+            return self.answer_at_once(method, path, body)
+
+    def answer_at_once(self, method: str, path: str, body: Any) -> tuple[int, Any]:
+        if method in ("PATCH", "PUT", "DELETE"):
             self.changes.append((method, path, body))
+        if method == "POST" and "metadata" in (body or {}):
+            return self.create(path, body)
         found = self.objects.get(path)
         if callable(found):
             found = found()
         if found is None:
             return 404, {"message": f'"{path.rpartition("/")[2]}" not found'}
-        if isinstance(found, RuntimeError):
-            return 503, {"message": str(found)}
-        if method == "POST" and "items" in found:
-            found["items"].append(body)
-            return 201, body
+        if isinstance(found, ApiError):
+            return found.status, {"message": str(found)}
+        if method == "PUT":
+            return self.replace(path, found, body)
+        if method == "PATCH" and isinstance(body, list):
+            # Of JSON patches, these alone are sent.
+            [change] = body
+            assert (change["op"], change["path"]) == ("replace", "/spec/template")
+            found["spec"]["template"] = change["value"]
         if method == "DELETE":
             folder, _, name = path.rpartition("/")
             items = self.objects[folder]["items"]
             items[:] = [item for item in items if item["metadata"]["name"] != name]
         return 200, found
+
+    def create(self, folder: str, body: Any) -> tuple[int, Any]:
+        path = f"{folder}/{body['metadata']['name']}"
+        if path in self.objects:
+            return 409, {"message": f"{path} is there"}
+        now = f"{self.now():%FT%TZ}"
+        body["metadata"] |= {"resourceVersion": "1", "creationTimestamp": now}
+        self.objects[path] = body
+        self.objects.setdefault(folder, {"items": []})["items"].append(body)
+        return 201, body
+
+    def replace(self, path: str, found: Any, body: Any) -> tuple[int, Any]:
+        version = found["metadata"].get("resourceVersion", "0")
+        if body["metadata"].get("resourceVersion", version) != version:
+            return 409, {"message": f"{path} has been changed"}
+        made = {"creationTimestamp": found["metadata"].get("creationTimestamp")}
+        body["metadata"] |= {"resourceVersion": str(int(version) + 1), **made}
+        self.objects[path] = body
+        return 200, body
 
 
 @contextmanager
@@ -82,19 +123,21 @@ def run_api_server(directory: Path) -> Iterator[tuple[ApiServer, Path]]:
             else:
                 status, answer = 401, {"message": "Unauthorized"}
             text = answer if isinstance(answer, str) else json.dumps(answer)
-            self.send_response(status)
+            self.send_response_only(status)
+            self.send_header("Date", format_datetime(server.now(), usegmt=True))
             self.send_header("Content-Type", "application/json")
             self.end_headers()
             self.wfile.write(text.encode())
 
-        do_GET = do_POST = do_PATCH = do_DELETE = reply
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = reply
 
         def log_message(self, *_: object) -> None:
             """Stay silent."""
 
     listener = ThreadingHTTPServer((HOST, 0), Handler)
     listener.socket = context.wrap_socket(listener.socket, server_side=True)
-    Thread(target=listener.serve_forever, daemon=True).start()
+    # Asked often whether it is to end, for each test waits for that.
+    Thread(target=listener.serve_forever, args=(0.01,), daemon=True).start()
     kubeconfig = directory / "kubeconfig"
     address = f"https://{HOST}:{listener.server_port}"
     kubeconfig.write_text(yaml.safe_dump(make_kubeconfig(address, authority)))

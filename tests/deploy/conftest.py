@@ -1,9 +1,23 @@
 """The cluster that the Kubernetes client of this process is configured for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from deploy.kubernetes_api import waiting
+from tests.deploy.api_server import ApiServer, run_api_server
+from tests.deploy.world import World
+
+
+@pytest.fixture(scope="session")
+def api_server(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[ApiServer, Path]]:
+    """One double for many tests, with the path of its kubeconfig."""
+    with run_api_server(tmp_path_factory.mktemp("api_server")) as started:
+        yield started
 
 
 @pytest.fixture
@@ -12,3 +26,41 @@ def use_kubeconfig(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
     return lambda kubeconfig: monkeypatch.setattr(
         "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(kubeconfig)
     )
+
+
+@pytest.fixture
+def api(
+    api_server: tuple[ApiServer, Path], use_kubeconfig: Callable[[Path], None]
+) -> ApiServer:
+    """The double, without anything in it, as the cluster of this process."""
+    server, kubeconfig = api_server
+    use_kubeconfig(kubeconfig)
+    vars(server).update(vars(ApiServer()))
+    return server
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
+    """A clock for what waits: no time passes but what it sleeps."""
+    moved = SimpleNamespace(seconds=0.0)
+
+    def sleep(seconds: float) -> None:
+        moved.seconds += seconds
+
+    moved.time = SimpleNamespace(monotonic=lambda: moved.seconds, sleep=sleep)
+    monkeypatch.setattr(waiting, "time", moved.time)
+    monkeypatch.setattr(waiting, "POLL_SECONDS", 10)
+    yield moved
+
+
+@pytest.fixture
+def world(
+    tmp_path: Path,
+    api: ApiServer,
+    clock: SimpleNamespace,
+    monkeypatch: pytest.MonkeyPatch,
+) -> World:
+    """A repository, a cluster with a previous release on it, and Bodywork."""
+    made = World(tmp_path, api)
+    monkeypatch.setenv("PATH", str(made.python.parent), prepend=":")
+    return made

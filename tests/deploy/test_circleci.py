@@ -17,7 +17,7 @@ pytestmark = pytest.mark.once
 ROOT = Path(__file__).parents[2]
 CONFIGURATION = ROOT / ".circleci" / "config.yml"
 # Of CircleCI's images, and what the orb installs.
-PROGRAMS = {"aws", "docker", "sudo"}
+PROGRAMS = {"aws", "docker", "echo", "sudo"}
 INSTALL = "aws-cli/install"
 
 
@@ -140,6 +140,8 @@ def test_each_command_is_one_that_the_repository_has(
         ), command
 
 
-def test_no_account_is_named() -> None:
-    """They come from the contexts."""
+def test_no_account_is_named_and_no_key_of_aws_is_kept() -> None:
+    """Names come from the contexts, credentials from a token of the job itself."""
+    assert "ACCESS_KEY" not in CONFIGURATION.read_text()
+    assert "CIRCLE_OIDC_TOKEN_V2" in CONFIGURATION.read_text()
     assert not re.search(r"\b\d{12}\b|AKIA|arn:aws", CONFIGURATION.read_text())

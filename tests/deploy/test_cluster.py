@@ -1,7 +1,6 @@
 """deploy/cluster and deploy/secrets: valid on the clusters of today, and in agreement
 with bodywork.yaml, the image and the service."""
 
-import re
 import subprocess
 from collections.abc import Iterator
 from copy import deepcopy
@@ -14,7 +13,10 @@ import yaml
 from kubernetes_validate.utils import all_versions, major_minor
 from sklearn.dummy import DummyRegressor
 
-from deploy.image import DOCKERFILE, image_name
+from deploy.image import DOCKERFILE, ingredients
+from deploy.kubernetes_api import path_of
+from deploy.releases.bodywork import ENDING_SECONDS
+from deploy.releases.lease import WAIT_SECONDS
 from pipeline import aws
 from pipeline.service.graceful_shutdown import (
     MAX_ACCEPTING_SECONDS,
@@ -35,6 +37,7 @@ VERSIONS = [
     if list(map(int, version.split("."))) >= list(map(int, OLDEST.split(".")))
 ]
 NAMESPACE = CONFIGURATION["pipeline"]["name"]
+BODYWORK_NAMESPACE = "bodywork-deployment-jobs"
 
 
 def load(path: Path) -> list[dict[str, Any]]:
@@ -46,6 +49,7 @@ MANIFESTS = [
     manifest for name in KUSTOMIZATION["resources"] for manifest in load(CLUSTER / name)
 ]
 [PATCH] = load(CLUSTER / "serve_model_patch.yaml")
+[SCHEDULE] = load(CLUSTER / "schedule.yaml")
 
 
 def only(kind: str, name: str = "") -> dict[str, Any]:
@@ -57,9 +61,15 @@ def only(kind: str, name: str = "") -> dict[str, Any]:
     return found
 
 
+def of_kind(kind: str) -> list[dict[str, Any]]:
+    return [each for each in MANIFESTS if each["kind"] == kind]
+
+
 def patched_deployment() -> dict[str, Any]:
     """The patch, with what a Deployment must have and Bodywork gives it."""
     deployment = deepcopy(PATCH)
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["readinessProbe"].pop("$patch") == "replace"
     labels = {"stage": "serve-model"}
     deployment["spec"]["selector"] = {"matchLabels": labels}
     deployment["spec"]["template"]["metadata"] = {"labels": labels}
@@ -67,7 +77,7 @@ def patched_deployment() -> dict[str, Any]:
 
 
 def pod_specs() -> Iterator[dict[str, Any]]:
-    yield only("CronJob")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    yield SCHEDULE["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     yield PATCH["spec"]["template"]["spec"]
 
 
@@ -78,38 +88,36 @@ def test_the_versions_are_those_that_are_offered() -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_each_manifest_is_valid(version: str) -> None:
-    for manifest in [*MANIFESTS, patched_deployment()]:
+    for manifest in [*MANIFESTS, SCHEDULE, patched_deployment()]:
         used = kubernetes_validate.validate(manifest, version, strict=True)
         assert used == major_minor(version)
 
 
-def test_all_files_are_applied_but_the_patch() -> None:
+def test_all_files_are_applied_but_those_of_a_release() -> None:
     """The resources are all that the kustomization has, so these tests see it whole."""
     assert set(KUSTOMIZATION) == {"apiVersion", "kind", "resources"}
     files = {path.name for path in CLUSTER.iterdir()}
     assert files == {
         *KUSTOMIZATION["resources"],
         "kustomization.yaml",
+        "schedule.yaml",
         "serve_model_patch.yaml",
     }
 
 
 def test_everything_is_where_bodywork_looks() -> None:
-    assert only("Namespace")["metadata"]["name"] == NAMESPACE
+    names = {each["metadata"]["name"] for each in of_kind("Namespace")}
+    assert names == {NAMESPACE, BODYWORK_NAMESPACE}
     for manifest in MANIFESTS:
-        if manifest["kind"] == "CronJob":
-            assert manifest["metadata"]["namespace"] == "bodywork-deployment-jobs"
-        elif manifest["kind"] != "Namespace":
-            assert manifest["metadata"]["namespace"] == NAMESPACE
+        if manifest["kind"] != "Namespace":
+            assert manifest["metadata"]["namespace"] in names
     # Found, it is left as it is, without the role that reads secrets.
-    assert only("ServiceAccount")["metadata"]["name"] == "bodywork-stage"
-    [subject] = only("RoleBinding")["subjects"]
-    assert subject["name"] == "bodywork-workflow-controller"
-    assert only("RoleBinding")["roleRef"]["name"] == only("Role")["metadata"]["name"]
+    accounts = {path_of(each) for each in of_kind("ServiceAccount")}
+    assert f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/bodywork-stage" in accounts
 
 
 def test_the_weekly_run_follows_the_delivery_and_is_kept_a_week() -> None:
-    spec = only("CronJob")["spec"]
+    spec = SCHEDULE["spec"]
     minute, hour, *days = spec["schedule"].split()
     assert (int(hour), int(minute)) == (23, 45)
     assert days == ["*", "*", "5"]
@@ -119,26 +127,74 @@ def test_the_weekly_run_follows_the_delivery_and_is_kept_a_week() -> None:
     assert job["ttlSecondsAfterFinished"] >= 7 * 24 * 3600
     stages = [STAGES[name]["batch"] for name in ("train_model", "report_failure")]
     longest = sum(stage["max_completion_time_seconds"] for stage in stages)
-    assert job["activeDeadlineSeconds"] > 3 * longest
+    assert job["activeDeadlineSeconds"] > 3 * longest + WAIT_SECONDS
 
 
-def test_the_weekly_run_uses_the_runtime_image_and_its_files() -> None:
-    spec = only("CronJob")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
-    recipe = (ROOT / DOCKERFILE).read_text()
-    containers = [*spec["initContainers"], *spec["containers"]]
-    assert {container["image"] for container in containers} == {image_name()}
-    [leftover_jobs], [weekly_run] = spec["initContainers"], spec["containers"]
-    for container in containers:
-        program = container["command"][1].removeprefix("/opt/bodywork/")
-        assert re.search(rf"^COPY .*deploy/{program} .*/opt/bodywork/$", recipe, re.M)
-    assert leftover_jobs["args"] == [NAMESPACE]
+def test_a_drained_weekly_run_is_no_failure_whatever_its_exit_code() -> None:
+    """The first rule that matches counts."""
+    job = SCHEDULE["spec"]["jobTemplate"]["spec"]
+    ignored, failed = job["podFailurePolicy"]["rules"]
+    assert ignored["action"] == "Ignore"
+    [condition] = ignored["onPodConditions"]
+    assert condition == {"type": "DisruptionTarget", "status": "True"}
+    assert failed["onExitCodes"]["values"] == [1, 2]
+    pods = job["template"]["spec"]
+    assert pods["terminationGracePeriodSeconds"] > ENDING_SECONDS
+
+
+def test_the_weekly_run_is_one_of_the_files_of_the_image() -> None:
+    spec = SCHEDULE["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    [container] = spec["containers"]
+    python, option, module, *names = container["command"]
+    assert (python, option) == ("/opt/bodywork/bin/python", "-m")
+    copied = f"{module.replace('.', '/')}.py"
+    assert copied in ingredients((ROOT / DOCKERFILE).read_text())
+    assert container["workingDir"] == "/opt/bodywork"
+    metadata = SCHEDULE["metadata"]
+    assert names == [metadata["namespace"], metadata["name"]]
+    # A release alone says what is deployed, and in what image.
+    assert not {"args", "image"} & set(container)
+
+
+def test_the_lease_is_that_of_the_weekly_run() -> None:
+    lease = only("Lease")
+    assert lease["metadata"] == SCHEDULE["metadata"]
+    # Applied again, it must not take the lease from who holds it.
+    assert "spec" not in lease
+
+
+def test_who_deploys_may_do_so_in_two_namespaces_and_no_more() -> None:
+    assert not of_kind("ClusterRole") and not of_kind("ClusterRoleBinding")
+    account = SCHEDULE["spec"]["jobTemplate"]["spec"]["template"]["spec"][
+        "serviceAccountName"
+    ]
+    allowed: dict[str, set[str]] = {"ServiceAccount": set(), "Group": set()}
+    roles = {path_of(role): role["rules"] for role in of_kind("Role")}
+    for binding in of_kind("RoleBinding"):
+        namespace, name = binding["metadata"]["namespace"], binding["roleRef"]["name"]
+        path = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/roles/{name}"
+        for subject in binding["subjects"]:
+            if subject["kind"] == "ServiceAccount":
+                assert subject["name"] == account
+                assert subject["namespace"] == BODYWORK_NAMESPACE
+            for rule in roles[path]:
+                allowed[subject["kind"]] |= {
+                    f"{verb} {resource} in {namespace}"
+                    for verb in rule["verbs"]
+                    for resource in rule["resources"]
+                }
+    writing = {"update cronjobs", "create cronjobs", "list jobs"}
+    assert allowed["Group"] - allowed["ServiceAccount"] == {
+        f"{each} in {BODYWORK_NAMESPACE}" for each in writing
+    }
+    assert allowed["ServiceAccount"] <= allowed["Group"]
+    for right in ("get secrets", "delete namespaces", "*"):
+        assert right not in str(allowed)
+    assert f"update secrets in {BODYWORK_NAMESPACE}" not in allowed["Group"]
     port = STAGES["serve_model"]["service"]["port"]
-    service = f"{PATCH['metadata']['name']}:{port}"
-    assert weekly_run["command"][2:] == [NAMESPACE, service]
-    [proxy] = [rule for rule in only("Role")["rules"] if "resourceNames" in rule]
-    assert proxy["resourceNames"] == [service]
-    # The release's arguments are added to it: applied again, these must stay.
-    assert "args" not in spec["containers"][0]
+    rules = [rule for rules in roles.values() for rule in rules]
+    [proxy] = [rule for rule in rules if "services/proxy" in rule["resources"]]
+    assert proxy["resourceNames"] == [f"{PATCH['metadata']['name']}:{port}"]
 
 
 def test_pods_run_as_the_user_of_the_image() -> None:
@@ -161,9 +217,6 @@ def test_no_stage_requests_more_than_its_limit() -> None:
 def test_the_patch_and_the_service_agree() -> None:
     spec = PATCH["spec"]["template"]["spec"]
     [container] = spec["containers"]
-    probe = container["readinessProbe"]["httpGet"]
-    port = STAGES["serve_model"]["service"]["port"]
-    assert (probe["path"], probe["port"]) == ("/readyz", port)
     program, seconds = container["lifecycle"]["preStop"]["exec"]["command"]
     assert program == "sleep"
     shutdown = int(seconds) + MAX_ACCEPTING_SECONDS + MAX_ANSWERING_SECONDS
@@ -199,8 +252,6 @@ def test_the_paths_that_are_asked_for_exist() -> None:
     assert ENDPOINT in paths and ENDPOINT.startswith(path["path"])
     annotations = only("Ingress")["metadata"]["annotations"]
     assert annotations["alb.ingress.kubernetes.io/healthcheck-path"] in paths
-    [container] = PATCH["spec"]["template"]["spec"]["containers"]
-    assert container["readinessProbe"]["httpGet"]["path"] in paths
 
 
 def test_each_secret_of_bodywork_yaml_is_made_from_a_file_that_git_ignores() -> None:

@@ -67,6 +67,13 @@ def test_every_file_that_is_copied_is_an_ingredient() -> None:
     assert ingredients(RECIPE) == [DOCKERFILE, *copied]
 
 
+def test_the_code_of_deploy_that_is_copied_is_whole() -> None:
+    for folder in ("kubernetes_api", "releases"):
+        paths = (ROOT / "deploy" / folder).glob("*.py")
+        files = {str(path.relative_to(ROOT)) for path in paths}
+        assert files <= set(ingredients(RECIPE))
+
+
 def test_printing_and_writing_the_name_agree() -> None:
     command = [sys.executable, "-m", "deploy.image"]
     printed = subprocess.check_output(command, cwd=ROOT, text=True)

@@ -1,255 +1,121 @@
-"""Releasing, as a process: with a repository of its own, a double of the API server and
-one of Bodywork, which needs a cluster."""
+"""Releasing, with a repository of its own, a double of the API server and one of
+Bodywork, which needs a cluster."""
 
 import os
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 
-from deploy.git_releases import repository_url
-from deploy.rollout import ENDPOINT
-from tests.bodywork_stages.conftest import copy_working_tree, git
-from tests.deploy.api_server import ApiServer, recorded, run_api_server
+from deploy.kubernetes_api import ApiError
+from deploy.releases import Schedule
+from deploy.releases.repository import repository_url
+from tests.bodywork_stages.conftest import git
+from tests.deploy.api_server import ApiServer, recorded
+from tests.deploy.world import (
+    DEPLOYMENT,
+    JOBS,
+    LEASE,
+    PODS,
+    PREVIOUS,
+    RUNS,
+    SCHEDULE,
+    SERVICE,
+    World,
+)
 
 pytestmark = [pytest.mark.once, pytest.mark.process]
 
-NAMESPACE = "/apis/{}/namespaces/time-to-dispatch"
-DEPLOYMENT = f"{NAMESPACE.format('apps/v1')}/deployments/serve-model"
-JOBS = f"{NAMESPACE.format('batch/v1')}/jobs"
-PODS = "/api/v1/namespaces/time-to-dispatch/pods"
-SERVICE = (
-    f"/api/v1/namespaces/time-to-dispatch/services/serve-model:8000/proxy/{ENDPOINT}"
-)
-RUNS = "/apis/batch/v1/namespaces/bodywork-deployment-jobs/jobs"
-SCHEDULE = RUNS.replace("/jobs", "/cronjobs/time-to-dispatch")
-
-PREVIOUS = "release-2021-07-02-before"
 FORESEEN = "Deployment failed --> job=train-model in namespace=time-to-dispatch failed"
 # After which Bodywork exits with 0.
 NOT_AUTHENTICATED = "Could not authenticate with active Kubernetes context.\n--> (401)"
 
-IMPATIENTLY = """
-import runpy, sys
-import deploy.rollout
-deploy.rollout.ROLLOUT_TIMEOUT_SECONDS = deploy.rollout.ANSWER_TIMEOUT_SECONDS = 0
-runpy.run_module("deploy.release", run_name="__main__", alter_sys=True)
-"""
-# The neighbour of `bodywork` in its environment: notes what it is to run.
-PYTHON = """#!/bin/sh
-test -z "$(ls -A)" || exit 70
-echo "$@" >> "$0.calls"
-cat "$0.output"
-exit "$(cat "$0.exit_code")"
-"""
+Printed = pytest.CaptureFixture[str]
 
 
-class World:
-    """A repository, a cluster with a previous release on it, and Bodywork.
-
-    Attributes:
-        works: Whether Bodywork deploys what it is called with.
-        model_age: How old the model that answers is.
-    """
-
-    def __init__(self, directory: Path, api: ApiServer, kubeconfig: Path) -> None:
-        self.api = api
-        self.works = True
-        self.model_age = timedelta(0)
-        self.origin = directory / "origin.git"
-        self.clone = directory / "clone"
-        self.clone.mkdir()
-        copy_working_tree(self.clone)
-        git(self.clone, "init", "--quiet", "--initial-branch", "master")
-        git(self.clone, "remote", "add", "origin", f"file://{self.origin}")
-        subprocess.run(["git", "init", "--quiet", "--bare", self.origin], check=True)
-        self.commit("first")
-        git(self.clone, "push", "--quiet", "origin", f"HEAD:refs/tags/{PREVIOUS}")
-        self.commit("second")
-
-        self.python = directory / "bodywork" / "python"
-        self.python.parent.mkdir()
-        self.python.write_text(PYTHON)
-        self.python.with_name("bodywork").touch()
-        for file in self.python.parent.iterdir():
-            file.chmod(0o755)
-        self.let_bodywork_end("", exit_code=0)
-        self.environment = {
-            **os.environ,
-            "KUBECONFIG": str(kubeconfig),
-            "PATH": f"{self.python.parent}:{os.environ['PATH']}",
-        }
-
-        self.schedule = recorded("cronjob")
-        self.schedule["metadata"]["creationTimestamp"] = f"{datetime.now(UTC):%FT%TZ}"
-        self.set_scheduled(PREVIOUS)
-        api.objects = {
-            "/version": {"major": "1", "minor": "36"},
-            DEPLOYMENT: self.deployment,
-            SERVICE: self.estimate,
-            SCHEDULE: lambda: self.schedule,
-            RUNS: {"items": []},
-            JOBS: {"items": []},
-            PODS: {"items": []},
-        }
-
-    def commit(self, message: str) -> None:
-        git(self.clone, "add", "--all")
-        git(self.clone, "commit", "--quiet", "--allow-empty", "--message", message)
-
-    def hash_of(self, revision: str) -> str:
-        return subprocess.check_output(
-            ["git", "rev-parse", f"{revision}^{{commit}}"], cwd=self.origin, text=True
-        ).strip()
-
-    def tags(self) -> list[str]:
-        return subprocess.check_output(
-            ["git", "tag"], cwd=self.origin, text=True
-        ).split()
-
-    def let_bodywork_end(self, output: str, exit_code: int) -> None:
-        """Let Bodywork print something and end with an exit code."""
-        Path(f"{self.python}.output").write_text(f"{output}\n")
-        Path(f"{self.python}.exit_code").write_text(str(exit_code))
-
-    def calls(self) -> list[str]:
-        """The tags that Bodywork was called with."""
-        log = Path(f"{self.python}.calls")
-        calls = log.read_text().splitlines() if log.exists() else []
-        command = rf"\S+launch.py create deployment file://{self.origin} --branch=(\S+)"
-        return [re.fullmatch(command, call)[1] for call in calls]  # type: ignore[index]
-
-    def deployed(self) -> list[str]:
-        """The tags that Bodywork has deployed, the newest last."""
-        return [PREVIOUS, *(self.calls() if self.works else [])]
-
-    def serving(self) -> str:
-        return self.deployed()[-1]
-
-    def deployment(self) -> dict[str, Any]:
-        """The Deployment as Bodywork's last call has left it."""
-        deployment: dict[str, Any] = recorded("deployment")
-        template = deployment["spec"]["template"]
-        [container] = template["spec"]["containers"]
-        container["args"][-1] = f"--branch={self.serving()}"
-        commit = self.hash_of(self.serving())[:7]
-        template["metadata"]["labels"]["git-commit-hash"] = commit
-        template["metadata"]["annotations"]["last-updated"] = str(self.deployed())
-        return deployment
-
-    def estimate(self) -> dict[str, Any]:
-        made = datetime.now(UTC) - self.model_age
-        return {
-            "est_hours_to_dispatch": 5.3,
-            "model_version": f"name:time-to-dispatch|model_timestamp:{made.isoformat()}"
-            f"|pipeline_git_commit_hash:{self.hash_of(self.serving())[:7]}",
-        }
-
-    def set_scheduled(self, tag: str) -> None:
-        spec = self.schedule["spec"]["jobTemplate"]["spec"]["template"]["spec"]
-        spec["containers"][0]["args"] = [f"file://{self.origin}", f"--branch={tag}"]
-
-    def let_pods_run(self, log: str, log_of_previous: str) -> None:
-        """Let there be a pod of the release, and one of the previous release."""
-
-        def pod(name: str, tag: str) -> dict[str, Any]:
-            found: dict[str, Any] = recorded("pod")
-            found["metadata"]["name"] = name
-            found["spec"]["containers"][0]["args"][-1] = f"--branch={tag}"
-            return found
-
-        self.api.objects |= {
-            PODS: lambda: {
-                "items": [pod("new", self.calls()[0]), pod("previous", PREVIOUS)]
-            },
-            f"{PODS}/new/log": log,
-            f"{PODS}/previous/log": log_of_previous,
-        }
-
-    def patches(self, path: str) -> list[Any]:
-        return [body for _, changed, body in self.api.changes if changed == path]
-
-    def run(self, *arguments: str, impatiently: bool = False) -> tuple[int, str]:
-        """Run the release; returns its exit code and all that it printed."""
-        start = ["-c", IMPATIENTLY] if impatiently else ["-m", "deploy.release"]
-        process = subprocess.run(
-            [sys.executable, *start, *arguments],
-            cwd=self.clone,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=300,
-        )
-        return process.returncode, process.stdout
+def head(world: World) -> str:
+    command = ["git", "rev-parse", "HEAD"]
+    return subprocess.check_output(command, cwd=world.clone, text=True).strip()
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with run_api_server(tmp_path) as (api, kubeconfig):
-        yield World(tmp_path, api, kubeconfig)
-
-
-def test_a_commit_is_tagged_deployed_checked_and_scheduled(world: World) -> None:
+def test_a_commit_is_tagged_deployed_checked_and_scheduled(
+    world: World, capsys: Printed
+) -> None:
     (world.clone / "untracked").touch()
-    exit_code, output = world.run()
-    assert exit_code == 0, output
-    head = git_head(world)
+    assert world.release() == ""
     [tag] = set(world.tags()) - {PREVIOUS}
-    assert re.fullmatch(rf"release-\d{{4}}-\d\d-\d\d-{head[:7]}", tag)
-    assert world.hash_of(tag) == head
+    assert re.fullmatch(rf"release-\d{{4}}-\d\d-\d\d-{head(world)[:7]}", tag)
+    assert world.hash_of(tag) == head(world)
     assert world.calls() == [tag]
     [patch] = world.patches(DEPLOYMENT)
     path = world.clone / "deploy/cluster/serve_model_patch.yaml"
     assert patch == yaml.safe_load(path.read_text())
-    [scheduled] = world.patches(SCHEDULE)
-    spec = scheduled["spec"]["jobTemplate"]["spec"]["template"]["spec"]
-    [container] = spec["containers"]
-    assert container["args"] == [f"file://{world.origin}", f"--branch={tag}"]
+    assert world.scheduled() == tag
     configuration = yaml.safe_load((world.clone / "bodywork.yaml").read_text())
-    images = {each["image"] for each in spec["containers"] + spec["initContainers"]}
-    assert images == {configuration["pipeline"]["docker_image"]}
-    assert f"Released {tag}: it answers with name:time-to-dispatch|" in output
+    assert world.images() == {configuration["pipeline"]["docker_image"]}
+    printed = capsys.readouterr().out
+    assert f"Released {tag}: it answers with name:time-to-dispatch|" in printed
 
 
-def git_head(world: World) -> str:
-    return subprocess.check_output(
-        ["git", "rev-parse", "HEAD"], cwd=world.clone, text=True
-    ).strip()
+def test_the_schedule_is_that_of_the_release_and_stays_paused(world: World) -> None:
+    world.schedule["spec"]["suspend"] = True
+    assert world.release() == ""
+    path = world.clone / "deploy/cluster/schedule.yaml"
+    manifest = yaml.safe_load(path.read_text())
+    [container] = world.schedule["spec"]["jobTemplate"]["spec"]["template"]["spec"].pop(
+        "containers"
+    )
+    [expected] = manifest["spec"]["jobTemplate"]["spec"]["template"]["spec"].pop(
+        "containers"
+    )
+    assert container.pop("image") and container.pop("args")
+    assert container == expected
+    assert world.schedule["spec"] == {**manifest["spec"], "suspend": True}
+
+
+def test_a_first_release_makes_the_schedule(world: World) -> None:
+    del world.api.objects[SCHEDULE]
+    assert world.release() == ""
+    assert world.scheduled() == world.calls()[0]
 
 
 def test_a_commit_that_was_released_before_keeps_its_tag(world: World) -> None:
     tag = "release-2021-07-09-another"
     git(world.clone, "tag", "--annotate", "--message", "x", tag)
     git(world.clone, "push", "--quiet", "origin", tag)
-    exit_code, output = world.run()
-    assert exit_code == 0, output
+    assert world.release() == ""
     assert world.calls() == [tag]
     assert set(world.tags()) == {PREVIOUS, tag}
 
 
 def test_going_back_is_releasing_an_earlier_tag(world: World) -> None:
-    assert world.run()[0] == 0
-    exit_code, output = world.run(PREVIOUS)
-    assert exit_code == 0, output
-    assert world.calls()[-1] == PREVIOUS
-    assert f"--branch={PREVIOUS}" in str(world.patches(SCHEDULE)[-1])
+    assert world.release() == ""
+    assert world.release(PREVIOUS) == ""
+    assert world.calls()[-1] == world.scheduled() == PREVIOUS
 
 
-def test_what_an_interrupted_run_left_behind_is_removed(world: World) -> None:
+def test_what_an_interrupted_run_left_behind_is_removed(
+    world: World, capsys: Printed
+) -> None:
+    """However young it is: who holds the lease knows that nobody alive made it."""
     job = recorded("job")
+    job["status"] = {"active": 1}
     world.api.objects[JOBS]["items"].append(job)
     world.api.objects[f"{JOBS}/train-model"] = job
-    exit_code, output = world.run()
-    assert exit_code == 0, output
-    assert ("DELETE", f"{JOBS}/train-model") in [each[:2] for each in world.api.changes]
-    assert "Removed job train-model" in output
+    assert world.release() == ""
+    methods = [each[:2] for each in world.api.changes]
+    assert methods.index(("PUT", LEASE)) < methods.index(
+        ("DELETE", f"{JOBS}/train-model")
+    )
+    assert "Removed job train-model" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -261,50 +127,185 @@ def test_what_an_interrupted_run_left_behind_is_removed(world: World) -> None:
     ],
 )
 def test_a_deployment_that_changes_nothing_fails(
-    world: World, output: str, exit_code: int, sentence: str
+    world: World, capsys: Printed, output: str, exit_code: int, sentence: str
 ) -> None:
     world.let_bodywork_end(output, exit_code)
     world.works = False
     world.let_pods_run("the stage's last words", "Answering")
-    code, printed = world.run()
-    assert code == 1
+    assert world.release().endswith(f"failed; {PREVIOUS} serves.")
+    printed = capsys.readouterr().out
     assert sentence in printed
     assert "the stage's last words" in printed
     # That the previous release is well says nothing of this one.
     assert "Answering" not in printed
-    assert printed.rstrip().endswith(f"went live; {PREVIOUS} still serves.")
     assert len(world.calls()) == 1
-    assert world.api.changes == []
+    assert world.patches(DEPLOYMENT) == []
+
+
+def test_a_rollback_of_bodywork_is_not_repeated(world: World) -> None:
+    """It leaves a label in the template, and nothing else has changed."""
+
+    def roll_back() -> None:
+        template = world.live["spec"]["template"]
+        template["metadata"]["labels"]["pod-template-hash"] = "5d5f9c7b9d"
+
+    world.let_bodywork_end(FORESEEN, exit_code=1)
+    world.works = False
+    world.api.before["GET", DEPLOYMENT] = [lambda: None, roll_back]
+    assert world.release().endswith(f"failed; {PREVIOUS} serves.")
+    assert world.patches(DEPLOYMENT) == []
+    # And a label from an earlier one is not put back.
+    world.api.before.clear()
+    world.let_bodywork_end("", exit_code=0)
+    world.works = True
+    world.api.objects[SERVICE] = lambda: "<html>"
+    assert "could not be brought back" in world.release()
+    [_, [restored]] = world.patches(DEPLOYMENT)
+    assert "pod-template-hash" not in restored["value"]["metadata"]["labels"]
+
+
+def answer_of_new_release(world: World, answer: Any) -> None:
+    """Let each release but the previous one answer in a way of its own."""
+    world.api.objects[SERVICE] = lambda: (
+        world.estimate()
+        if world.serving() == PREVIOUS
+        else answer() if callable(answer) else answer
+    )
+
+
+@pytest.mark.parametrize(
+    "answer, sentence",
+    [
+        (ApiError("Not Found", 404), "proxy/api/v0.1/time_to_dispatch: 404 Not Found"),
+        ("<html>An error page</html>", "'<html>An error page</html>', which is no"),
+        ([1], "The service answered '[1]', which is no estimate."),
+        ({"est_hours_to_dispatch": 1.0}, "which is no estimate."),
+        ({"est_hours_to_dispatch": float("nan"), "model_version": "x"}, "no estimate."),
+        ({"est_hours_to_dispatch": "1", "model_version": "x"}, "which is no estimate."),
+        (
+            {"est_hours_to_dispatch": 1.0, "model_version": "unknown"},
+            "the model version 'unknown', which does not say",
+        ),
+    ],
+)
+def test_a_release_that_answers_wrongly_gives_way_at_once(
+    world: World,
+    clock: SimpleNamespace,
+    capsys: Printed,
+    answer: Any,
+    sentence: str,
+) -> None:
+    """It is asked once, and nothing is trained to go back."""
+    answer_of_new_release(world, answer)
+    assert world.release().endswith(f"failed; {PREVIOUS} serves.")
+    assert sentence in capsys.readouterr().out
+    assert len(world.calls()) == 1
+    assert world.serving() == world.scheduled() == PREVIOUS
+    assert clock.seconds == 0
+
+
+def test_a_release_that_does_not_answer_gives_way_after_a_minute(
+    world: World, clock: SimpleNamespace, capsys: Printed
+) -> None:
+    answer_of_new_release(world, ApiError("no endpoints available", 503))
+    assert world.release().endswith(f"failed; {PREVIOUS} serves.")
+    printed = capsys.readouterr().out
+    assert "no endpoints available" in printed
+    assert f"--- {world.calls()[0]} has no pods now; see Bodywork's output." in printed
+    assert clock.seconds == 70
 
 
 def test_a_release_whose_model_is_refused_gives_way_to_the_previous_one(
-    world: World,
+    world: World, capsys: Printed
 ) -> None:
     world.model_age = timedelta(days=7)
-    code, printed = world.run(impatiently=True)
-    assert code == 1
+    assert world.release().endswith(f"failed; {PREVIOUS} serves.")
+    printed = capsys.readouterr().out
     assert "The model in service was made at " in printed
-    # Going back needs a new model as well, and here gets none.
-    assert world.calls()[1:] == [PREVIOUS]
-    assert printed.rstrip().endswith(f"{PREVIOUS} were put back as they were.")
-    assert world.patches(SCHEDULE) == []
-    restored = world.patches(DEPLOYMENT)[-1]
-    assert [(each["op"], each["path"]) for each in restored] == [
-        ("replace", "/spec/template")
-    ]
-    template = restored[0]["value"]
-    assert f"--branch={PREVIOUS}" in template["spec"]["containers"][0]["args"]
+    assert "One was forged." in printed
+    assert len(world.calls()) == 1
+    assert world.scheduled() == PREVIOUS
 
 
-def test_a_model_of_other_code_is_not_the_one_just_trained(world: World) -> None:
+def test_what_is_forbidden_is_not_repeated(
+    world: World, clock: SimpleNamespace, capsys: Printed
+) -> None:
+    forbidden = [lambda: world.api.objects.update({DEPLOYMENT: ApiError("no", 403)})]
+    waiting: list[Callable[[], object]] = [lambda: None] * 2
+    world.api.before["GET", DEPLOYMENT] = [*waiting, *forbidden]
+    assert "could not be brought back: The cluster refused GET" in world.release()
+    assert clock.seconds == 0
+
+
+def test_any_error_of_ours_goes_back_as_well(
+    world: World, capsys: Printed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its traceback, for somebody has to mend it."""
+    monkeypatch.setattr("deploy.releases.rollout.check_estimate", lambda _: [][0])
+    world.api.before["POST", SERVICE] = [lambda: None, monkeypatch.undo]
+    # The double of Bodywork is found by what is undone with it.
+    assert "failed" in world.release()
+    printed = capsys.readouterr().out
+    assert "is not released: IndexError: list index out of range" in printed
+    assert "Traceback" in printed
+    assert world.serving() == world.scheduled() == PREVIOUS
+
+
+def test_a_schedule_that_cannot_be_written_goes_back(world: World) -> None:
+    was = world.schedule
+
+    def forbid() -> None:
+        world.api.objects[SCHEDULE] = ApiError("may not", 403)
+        world.api.before["GET", SCHEDULE] = [
+            lambda: world.api.objects.update({SCHEDULE: was})
+        ]
+
+    world.api.before["GET", SCHEDULE] = [lambda: None, forbid]
+    assert world.release().endswith(f"failed; {PREVIOUS} serves.")
+    assert world.serving() == world.scheduled() == PREVIOUS
+
+
+def test_a_schedule_that_was_written_is_put_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interruption in the last moment must not leave two releases, one in each."""
+
+    def raise_after_write(*arguments: Any) -> None:
+        write(*arguments)
+        raise KeyboardInterrupt
+
+    write = Schedule.write
+    monkeypatch.setattr(Schedule, "write", raise_after_write)
+    assert world.release().endswith(f"failed; {PREVIOUS} serves.")
+    assert world.serving() == world.scheduled() == PREVIOUS
+    assert world.images() == {"timetodispatch/pipeline:12ee6ed927403fb3"}
+
+
+def test_what_a_killed_release_left_is_not_what_is_gone_back_to(world: World) -> None:
+    """What is released stands in the schedule, with its pods."""
+    assert world.release() == ""
+    released = world.scheduled()
+    git(world.clone, "push", "--quiet", "origin", "HEAD^:refs/tags/release-killed")
+    world.deploy("release-killed")
+    world.api.objects[SERVICE] = lambda: (
+        world.estimate() if world.serving() == released else "<html>"
+    )
+    world.commit("third")
+    assert world.release().endswith(f"failed; {released} serves.")
+    assert world.serving() == world.scheduled() == released
+
+
+def test_a_model_of_other_code_is_not_the_one_just_trained(
+    world: World, capsys: Printed
+) -> None:
     def estimate() -> Any:
         found = world.estimate()
         found["model_version"] = found["model_version"][:-7] + "0123456"
         return found
 
     world.api.objects[SERVICE] = estimate
-    code, printed = world.run(impatiently=True)
-    assert code == 1
+    assert "failed" in world.release()
+    printed = capsys.readouterr().out
     assert "The model in service was made by commit 0123456, not by " in printed
 
 
@@ -313,26 +314,16 @@ def test_an_old_pod_that_still_answers_is_no_reason_to_go_back(world: World) -> 
     old = world.estimate()
     answers = iter([old, old])
     world.api.objects[SERVICE] = lambda: next(answers, None) or world.estimate()
-    exit_code, output = world.run()
-    assert exit_code == 0, output
+    assert world.release() == ""
     assert len(world.calls()) == 1
 
 
-def test_a_release_that_does_not_answer_gives_way_to_the_previous_one(
+def test_a_failed_pod_that_still_answers_is_no_reason_to_fail_going_back(
     world: World,
 ) -> None:
-    def answer() -> Any:
-        if world.serving() != PREVIOUS:
-            return RuntimeError("no endpoints available for service")
-        return world.estimate()
-
-    world.api.objects[SERVICE] = answer
-    code, printed = world.run(impatiently=True)
-    assert code == 1
-    assert "no endpoints available for service" in printed
-    assert f"--- {world.calls()[0]} has no pods now; see Bodywork's output." in printed
-    assert printed.rstrip().endswith(f"failed; {PREVIOUS} serves again.")
-    assert world.calls()[1:] == [PREVIOUS]
+    answers = iter(["<html>"] * 4)
+    world.api.objects[SERVICE] = lambda: next(answers, None) or world.estimate()
+    assert world.release().endswith(f"failed; {PREVIOUS} serves.")
 
 
 @pytest.mark.parametrize(
@@ -346,17 +337,12 @@ def test_a_release_that_does_not_answer_gives_way_to_the_previous_one(
     ],
 )
 def test_replicas_that_are_not_ready_are_told(
-    world: World, changed: dict[str, int], sentence: str
+    world: World, clock: SimpleNamespace, changed: dict[str, int], sentence: str
 ) -> None:
-    def deployment() -> Any:
-        found = world.deployment()
-        found["status"] |= changed
-        return found
-
-    world.api.objects[DEPLOYMENT] = deployment
-    code, printed = world.run("--check", impatiently=True)
-    assert code == 1
-    assert f"{sentence}, where 2 of each are due; kubectl -n time-to" in printed
+    world.live["status"] |= changed
+    said = world.check()
+    assert f"{sentence}, where 2 of each are due; kubectl -n time-to" in said
+    assert clock.seconds > 300
 
 
 def test_a_first_release_that_fails_has_nothing_to_go_back_to(world: World) -> None:
@@ -364,40 +350,36 @@ def test_a_first_release_that_fails_has_nothing_to_go_back_to(world: World) -> N
     world.api.objects[DEPLOYMENT] = lambda: None
     # That there are no logs to be had is no reason to end otherwise.
     del world.api.objects[PODS]
-    code, printed = world.run()
-    assert code == 1
-    assert "there is no previous release to go back to" in printed
+    assert world.release().endswith("there is no previous release to go back to.")
 
 
-def test_leftover_jobs_that_cannot_be_removed_are_told(world: World) -> None:
+def test_leftover_jobs_that_cannot_be_removed_are_told(
+    world: World, capsys: Printed
+) -> None:
     world.api.objects[JOBS]["items"].append(recorded("job"))
-    world.api.objects[f"{JOBS}/train-model"] = RuntimeError("etcd is down")
-    code, printed = world.run()
-    assert code == 1
-    assert "kubectl -n time-to-dispatch delete jobs --all does." in printed
-    assert "Traceback" not in printed
+    world.api.objects[f"{JOBS}/train-model"] = ApiError("etcd is down", 500)
+    assert world.release().endswith(f"failed; {PREVIOUS} serves.")
+    assert "delete jobs --all does." in capsys.readouterr().out
+    assert world.calls() == []
 
 
 def test_without_bodywork_nothing_is_tagged(world: World) -> None:
     world.python.with_name("bodywork").unlink()
-    code, printed = world.run()
-    assert (code, printed) == (1, "Bodywork is not installed: run make bodywork.\n")
+    assert world.release() == "Bodywork is not installed: run make bodywork."
     assert world.tags() == [PREVIOUS]
 
 
 def test_uncommitted_changes_are_not_released(world: World) -> None:
-    (world.clone / "README.md").write_text("changed")
-    code, printed = world.run()
-    assert (code, world.calls(), world.api.changes) == (1, [], [])
-    assert "only commits are released; commit or stash them." in printed
+    (world.clone / "bodywork.yaml").write_text("changed")
+    assert "only commits are released; commit or stash them." in world.release()
+    assert (world.calls(), world.api.changes) == ([], [])
 
 
-def test_without_a_schedule_nothing_is_deployed(world: World) -> None:
-    del world.api.objects[SCHEDULE]
-    code, printed = world.run()
-    assert (code, world.calls(), world.api.changes) == (1, [], [])
+def test_without_a_lease_nothing_is_deployed(world: World) -> None:
+    del world.api.objects[LEASE]
+    assert "make it with kubectl apply -k deploy/cluster." in world.release()
+    assert (world.calls(), world.api.changes) == ([], [])
     assert world.tags() == [PREVIOUS]
-    assert "make it with kubectl apply -k deploy/cluster." in printed
 
 
 @pytest.mark.parametrize(
@@ -410,45 +392,44 @@ def test_without_a_schedule_nothing_is_deployed(world: World) -> None:
 def test_a_tag_that_cannot_be_released_is_refused(
     world: World, tag: str, sentence: str
 ) -> None:
-    code, printed = world.run(tag)
-    assert (code, world.calls(), world.api.changes) == (1, [], [])
-    assert sentence in printed
+    assert sentence in world.release(tag)
+    assert (world.calls(), world.api.changes) == ([], [])
 
 
-def test_a_kubeconfig_that_is_no_good_is_told(world: World) -> None:
-    kubeconfig = Path(world.environment["KUBECONFIG"])
-    good = kubeconfig.read_text()
+def test_a_kubeconfig_that_is_no_good_is_told(
+    world: World,
+    api_server: tuple[ApiServer, Path],
+    tmp_path: Path,
+    use_kubeconfig: Callable[[Path], None],
+) -> None:
+    good = api_server[1].read_text()
+    kubeconfig = tmp_path / "kubeconfig"
+    use_kubeconfig(kubeconfig)
     kubeconfig.write_text(good.replace("token: recorded", "token: expired"))
-    assert "401 Unauthorized" in world.run()[1]
+    assert "401 Unauthorized" in world.release()
     kubeconfig.write_text(good.replace("127.0.0.1:", "127.0.0.1:1"))
-    assert "does not answer" in world.run()[1]
+    assert "does not answer" in world.release()
     kubeconfig.unlink()
-    code, printed = world.run()
-    assert code == 1
-    assert "No cluster is configured" in printed and "set KUBECONFIG" in printed
+    said = world.release()
+    assert "No cluster is configured" in said and "set KUBECONFIG" in said
     assert (world.calls(), world.api.changes, world.tags()) == ([], [], [PREVIOUS])
 
 
 def test_pods_that_clone_a_branch_are_not_the_release(world: World) -> None:
     """Of the same commit: they would clone another one when the branch has moved."""
-    was = world.deployment()
-    was["spec"]["template"]["spec"]["containers"][0]["args"][-1] = "--branch=master"
-    world.api.objects[DEPLOYMENT] = was
-    code, printed = world.run("--check")
-    assert code == 1
-    assert f"runs master, commit {world.hash_of(PREVIOUS)[:7]}, not " in printed
+    template = world.live["spec"]["template"]
+    template["spec"]["containers"][0]["args"][-1] = "--branch=master"
+    assert f"runs master, commit {world.hash_of(PREVIOUS)[:7]}, not " in world.check()
 
 
 def test_pods_of_another_commit_are_not_the_release(world: World) -> None:
     """A tag may have been moved, after the pods had cloned it."""
     moved = f"+HEAD:refs/tags/{PREVIOUS}"
     git(world.clone, "push", "--quiet", "origin", moved)
-    was = world.deployment()
-    was["spec"]["template"]["metadata"]["labels"]["git-commit-hash"] = "0123456"
-    world.api.objects[DEPLOYMENT] = was
-    code, printed = world.run("--check")
-    assert code == 1
-    assert f"runs {PREVIOUS}, commit 0123456, not {PREVIOUS}, commit " in printed
+    labels = world.live["spec"]["template"]["metadata"]["labels"]
+    labels["git-commit-hash"] = "0123456"
+    said = world.check()
+    assert f"runs {PREVIOUS}, commit 0123456, not {PREVIOUS}, commit " in said
 
 
 @pytest.mark.parametrize(
@@ -481,17 +462,18 @@ def weekly_run(started: str, **status: Any) -> dict[str, Any]:
     return run
 
 
-def test_the_check_tells_what_serves_and_how_the_last_run_went(world: World) -> None:
+def test_the_check_tells_what_serves_and_how_the_last_run_went(
+    world: World, capsys: Printed
+) -> None:
     runs = world.api.objects[RUNS]["items"]
-    code, printed = world.run("--check")
-    assert code == 0, printed
+    assert world.check() == ""
+    printed = capsys.readouterr().out
     assert f"Deployment serve-model runs {PREVIOUS}, and all its replicas" in printed
     assert "it has not run yet." in printed
     runs.append(weekly_run("2021-07-16T23:45:00Z", succeeded=1))
     runs.append(weekly_run("2021-07-09T23:45:00Z", failed=1))
-    code, printed = world.run("--check")
-    assert code == 0, printed
-    assert "started 2021-07-16T23:45:00Z, succeeded." in printed
+    assert world.check() == ""
+    assert "started 2021-07-16T23:45:00Z, succeeded." in capsys.readouterr().out
     assert (world.calls(), world.api.changes) == ([], [])
 
 
@@ -500,30 +482,70 @@ def test_the_check_fails_if_the_last_weekly_run_did(world: World) -> None:
     conditions.append({"type": "Failed", "reason": "DeadlineExceeded"})
     run = weekly_run("2021-07-16T23:45:00Z", failed=1, conditions=conditions)
     world.api.objects[RUNS]["items"].append(run)
-    code, printed = world.run("--check")
-    assert code == 1
-    assert "00Z, failed (DeadlineExceeded); kubectl -n bodywork-deploy" in printed
+    said = world.check()
+    assert "00Z, failed (DeadlineExceeded); kubectl -n bodywork-deploy" in said
 
 
 def test_the_check_fails_if_there_was_no_weekly_run_for_a_week(world: World) -> None:
     week_ago = datetime.now(UTC) - timedelta(days=7, minutes=1)
     world.schedule["metadata"]["creationTimestamp"] = f"{week_ago:%FT%TZ}"
-    code, printed = world.run("--check")
-    assert code == 1
-    assert "has not run for a week; kubectl -n bodywork-deployment-jobs desc" in printed
+    said = world.check()
+    assert "has not run for a week; kubectl -n bodywork-deployment-jobs desc" in said
 
 
 def test_the_check_fails_on_another_release_or_a_paused_schedule(world: World) -> None:
     git(world.clone, "push", "--quiet", "origin", "HEAD:refs/tags/release-new")
-    code, printed = world.run("--check", "release-new")
-    assert code == 1
-    assert f"runs {PREVIOUS}, commit " in printed and "not release-new" in printed
+    said = world.check("release-new")
+    assert f"runs {PREVIOUS}, commit " in said and "not release-new" in said
     world.set_scheduled("release-other")
-    code, printed = world.run("--check", PREVIOUS)
-    assert code == 1
-    assert f"The weekly run deploys release-other, not {PREVIOUS}; release" in printed
+    said = world.check(PREVIOUS)
+    assert f"The weekly run deploys release-other, not {PREVIOUS}; release" in said
     world.set_scheduled(PREVIOUS)
     world.schedule["spec"]["suspend"] = True
-    code, printed = world.run("--check")
-    assert code == 1
-    assert "The weekly run is paused" in printed
+    assert "The weekly run is paused" in world.check()
+
+
+def test_the_check_before_the_first_release_says_so(world: World) -> None:
+    del world.api.objects[SCHEDULE]
+    assert "Nothing was released yet" in world.check()
+
+
+# Waits for the SIGINT that its parent sends on, whatever signals that one ignores.
+INTERRUPTIBLE = """#!{python}
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+open(sys.argv[0] + ".calls", "a").write(" ".join(sys.argv[1:]) + "\\n")
+print("Bodywork is at work", flush=True)
+try:
+    signal.pause()
+except KeyboardInterrupt:
+    print("Bodywork ends", flush=True)
+"""
+
+
+def test_an_interrupted_release_goes_back_even_if_sigint_is_ignored(
+    world: World, api_server: tuple[ApiServer, Path]
+) -> None:
+    """As a process, started as `command &` of a script is, and ended with SIGTERM."""
+    world.python.write_text(INTERRUPTIBLE.format(python=sys.executable))
+    ignoring = "trap '' INT; exec \"$@\""
+    with subprocess.Popen(
+        ["sh", "-c", ignoring, "sh", sys.executable, "-m", "deploy.release"],
+        cwd=world.clone,
+        env={**os.environ, "KUBECONFIG": str(api_server[1])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        printed = ""
+        for line in process.stdout:
+            printed += line
+            if line == "Bodywork is at work\n":
+                process.send_signal(signal.SIGINT)
+                process.send_signal(signal.SIGTERM)
+    assert process.returncode == 1, printed
+    assert "is not released: interrupted\n" in printed
+    assert printed.rstrip().endswith(f"failed; {PREVIOUS} serves.")
+    assert world.serving() == world.scheduled() == PREVIOUS
+    assert world.api.objects[LEASE]["spec"]["holderIdentity"] == ""

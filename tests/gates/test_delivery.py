@@ -41,7 +41,8 @@ def spoil(column: str, *values: object) -> Callable[[DataFrame], DataFrame]:
     [
         (
             lambda week: week.drop(columns=["orders_placed", "product_code"]),
-            "column orders_placed is missing; column product_code is missing",
+            "column orders_placed is missing; column product_code is missing; the "
+            "columns found are hours_to_dispatch",
         ),
         (lambda week: week[:0], "it has no rows"),
         (

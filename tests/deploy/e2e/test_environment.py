@@ -9,13 +9,12 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-from deploy.e2e import environment
-from deploy.e2e.controller import job_of
+from deploy.e2e.controller import start_release, start_weekly_run
 from deploy.e2e.environment import BODYWORK_NAMESPACE, Environment
 from deploy.e2e.manifests import NAME, containers
 from deploy.e2e.releases import FIRST, REPOSITORY, make_releases
-from deploy.git_releases import Release
-from deploy.kubernetes_api import Cluster, path_of
+from deploy.kubernetes_api import Cluster, path_of, waiting
+from deploy.releases import Release, Schedule
 from tests.deploy.test_cluster import VERSIONS
 
 pytestmark = pytest.mark.once
@@ -45,7 +44,9 @@ class RecordedCluster(Cluster):
 
     def create(self, manifest: Any) -> Any:
         status = {"Pod": RUNNING, "Job": COMPLETE}.get(manifest["kind"], {})
-        self.objects[path_of(manifest)] = {**manifest, "status": status}
+        metadata = {**manifest["metadata"], "uid": "made"}
+        made = {**manifest, "metadata": metadata, "status": status}
+        self.objects[path_of(manifest)] = made
 
     def get(self, path: str, **query: str) -> Any:
         if path.endswith("/pods"):
@@ -98,14 +99,15 @@ def cluster() -> RecordedCluster:
 def made(cluster: RecordedCluster, directory: Path, release: Release) -> Environment:
     """Everything that a run makes."""
     made = Environment(cluster, RUN, IMAGE)
-    made.configure_cluster()
-    made.make_namespace()
+    assert made.make_namespace() == BODYWORK_NAMESPACE
     made.start_sandbox(directory / "repository.bundle")
     made.make_secrets(release.configuration)
-    schedule = made.make_schedule()
+    Schedule(cluster, release.schedule).write(release, None)
+    made.made.append(path_of(release.schedule))
     assert made.deliver(release) == "Delivered"
     made.open_node_port("http://node:30080")
-    made.make(job_of(schedule, f"{RUN}-first"))
+    start_release(made, release)
+    start_weekly_run(made, cluster.objects[path_of(release.schedule)])
     return made
 
 
@@ -143,7 +145,11 @@ def test_every_container_has_the_image_and_finds_the_sandbox(
             assert container["image"] == IMAGE
     for manifest in jobs:
         for container in containers(manifest):
-            env = {each["name"]: each["value"] for each in container["env"]}
+            env = {each["name"]: each["value"] for each in container.get("env", [])}
+            namespace = manifest["metadata"]["namespace"]
+            for source in container.get("envFrom", []):
+                secret = f"namespaces/{namespace}/secrets/{source['secretRef']['name']}"
+                env |= cluster.objects[f"/api/v1/{secret}"]["stringData"]
             assert env["GIT_CONFIG_KEY_0"] == "url.http://10.0.0.7:8080/.insteadOf"
             assert REPOSITORY.startswith(env["GIT_CONFIG_VALUE_0"])
             assert env["AWS_ENDPOINT_URL"] == "http://10.0.0.7:8080"
@@ -184,23 +190,19 @@ def test_all_of_it_is_removed(cluster: RecordedCluster, made: Environment) -> No
 def test_an_api_server_that_is_away_for_a_moment_is_waited_for(
     cluster: RecordedCluster, made: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(environment, "POLL_SECONDS", 0)
+    monkeypatch.setattr(waiting, "POLL_SECONDS", 0)
     cluster.outages = 3
     assert made.remove() == []
     assert cluster.objects == {}
 
 
 def test_what_was_there_before_stays(cluster: RecordedCluster) -> None:
-    Environment(cluster, RUN, IMAGE).configure_cluster()
-    before = dict(cluster.objects)
-    del cluster.objects[next(path for path in before if "clusterrolebinding" in path)]
+    namespace = f"/api/v1/namespaces/{BODYWORK_NAMESPACE}"
+    cluster.objects[namespace] = {"kind": "Namespace"}
     run = Environment(cluster, RUN, IMAGE)
-    [missing] = run.configure_cluster()
-    assert missing.startswith("ClusterRoleBinding bodywork-workflow-controller--")
-    assert cluster.objects == before
-    run.make_namespace()
-    run.remove()
-    assert list(cluster.objects) == [path for path in before if "binding" not in path]
+    assert run.make_namespace() == "nothing"
+    assert run.remove() == []
+    assert list(cluster.objects) == [namespace]
 
 
 def test_what_cannot_be_removed_is_named_and_keeps_nothing_else(
@@ -209,8 +211,8 @@ def test_what_cannot_be_removed_is_named_and_keeps_nothing_else(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(environment, "REMOVAL_TIMEOUT_SECONDS", 0)
-    monkeypatch.setattr(environment, "POLL_SECONDS", 0)
+    monkeypatch.setattr("deploy.e2e.environment.REMOVAL_TIMEOUT_SECONDS", 0)
+    monkeypatch.setattr(waiting, "POLL_SECONDS", 0)
     path = f"/api/v1/namespaces/{RUN}"
     cluster.stuck.add(path)
     assert made.remove() == [path]

@@ -18,9 +18,9 @@ from urllib.error import HTTPError
 import pytest
 
 from deploy.e2e.__main__ import ask_at
-from deploy.git_releases import ROOT
 from deploy.kubernetes_api import Cluster
-from deploy.rollout import ENDPOINT, ORDER
+from deploy.releases.repository import ROOT
+from deploy.releases.rollout import ENDPOINT, ORDER
 from tests.deploy.api_server import run_api_server
 
 pytestmark = [pytest.mark.once, pytest.mark.process]

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from deploy.e2e import pods
 from deploy.e2e.pods import wait_for_job, wait_until_ready
-from deploy.kubernetes_api import Cluster
+from deploy.kubernetes_api import Cluster, waiting
 
 pytestmark = pytest.mark.once
 
@@ -102,7 +101,7 @@ def test_a_pod_that_has_ended_is_not_waited_for() -> None:
 def test_what_is_waited_for_in_vain_is_explained_by_the_cluster(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pods, "POLL_SECONDS", 0)
+    monkeypatch.setattr(waiting, "POLL_SECONDS", 0)
     just_now = [unschedulable("2021-07-03T11:59:58Z")]
     cluster = ClusterWithOnePod(phase="Pending", conditions=just_now)
     cluster.events = [{"message": "older"}, {"message": NO_NETWORK}]

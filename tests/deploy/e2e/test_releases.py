@@ -1,5 +1,6 @@
 """The releases of an end-to-end run are those of this commit, but for what they try."""
 
+import re
 from copy import deepcopy
 from pathlib import Path
 
@@ -7,19 +8,23 @@ import pytest
 import yaml
 
 from deploy.e2e.environment import make_configuration
+from deploy.e2e.manifests import CLUSTER, containers, load
 from deploy.e2e.releases import (
     BELOW_THRESHOLD,
     BUNDLE,
     DOES_NOT_START,
     FIRST,
     PATHS,
+    READY_AND_WRONG,
     SANDBOX_VARIABLES,
     SECOND,
+    THIRD,
     configure,
     make_releases,
     secrets,
 )
-from deploy.git_releases import TAG, Release, git
+from deploy.releases import ENDPOINT, Release, git
+from deploy.releases.repository import TAG
 from tests.deploy.test_bodywork_yaml import CONFIGURATION, KNOWN_KEYS, ROOT
 
 pytestmark = pytest.mark.once
@@ -45,7 +50,7 @@ def test_each_is_a_commit_of_its_own_under_a_tag_that_bodywork_takes(
     assert {tuple(line.split()) for line in bundled} == {
         (release.commit, f"refs/tags/{tag}") for tag, release in releases.items()
     }
-    assert len({release.commit[:7] for release in releases.values()}) == 4
+    assert len({release.commit[:7] for release in releases.values()}) == 6
     for tag, release in releases.items():
         assert TAG.fullmatch(tag) and release.tag == tag
         shown = git(directory / "code", "show", f"{tag}:bodywork.yaml")
@@ -55,9 +60,9 @@ def test_each_is_a_commit_of_its_own_under_a_tag_that_bodywork_takes(
 def test_their_code_is_that_of_the_commit(
     directory: Path, releases: dict[str, Release]
 ) -> None:
-    for path in set(PATHS) - {"bodywork.yaml"}:
+    for path in set(PATHS) - {"bodywork.yaml", "deploy/cluster"}:
         released = git(ROOT, "rev-parse", f"HEAD:{path}")
-        for tag in releases:
+        for tag in releases.keys() - {READY_AND_WRONG}:
             assert git(directory / "code", "rev-parse", f"{tag}:{path}") == released
 
 
@@ -116,3 +121,22 @@ def test_the_broken_ones_are_broken_in_one_way(releases: dict[str, Release]) -> 
             assert is_same == (name != {DOES_NOT_START: "serve_model"}.get(tag, broken))
     strict = releases[BELOW_THRESHOLD].configuration["stages"]["train_model"]["args"]
     assert strict == [NAME, "0.9999", "0.9999"]
+
+
+def test_the_endpoint_of_one_has_moved_and_nothing_else(directory: Path) -> None:
+    """Its service finds itself ready; only who asks as clients do can tell."""
+    changed = git(directory / "code", "diff", THIRD, READY_AND_WRONG)
+    lines = [line for line in changed.splitlines() if re.match(r"[+-][^+-]", line)]
+    assert len(lines) == 2
+    assert lines[1][1:] == lines[0][1:].replace(ENDPOINT, f"{ENDPOINT}/moved")
+
+
+def test_their_weekly_run_is_that_of_this_commit_and_waits_to_be_fired(
+    releases: dict[str, Release]
+) -> None:
+    [ours] = load(CLUSTER / "schedule.yaml", NAME)
+    made = deepcopy(releases[FIRST].schedule)
+    assert made["spec"].pop("suspend") is True
+    for container in containers(made):
+        assert container.pop("envFrom") == [{"secretRef": {"name": f"{NAME}-sandbox"}}]
+    assert made == ours

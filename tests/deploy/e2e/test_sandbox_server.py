@@ -18,8 +18,8 @@ from botocore.exceptions import ClientError
 from deploy.e2e import sandbox_server
 from deploy.e2e.environment import Environment
 from deploy.e2e.releases import BUNDLE, HOST, REPOSITORY, SECOND, make_releases
-from deploy.git_releases import git
 from deploy.kubernetes_api import Cluster
+from deploy.releases.repository import git
 from pipeline import aws, report_failure
 from pipeline.aws.artefacts import get_latest_object_from_s3
 from pipeline.aws.client import s3_client
@@ -56,7 +56,7 @@ def sandbox(directory: Path) -> Iterator[tuple[str, Path]]:
     ):
         try:
             # As its readiness probe does.
-            while not is_ready(f"{address}/repository.git/HEAD"):
+            while not is_ready(f"{address}/repository/HEAD"):
                 assert process.poll() is None
                 time.sleep(0.05)
             yield address, log

@@ -12,7 +12,9 @@ from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
+CONFIGURATION = "bodywork.yaml"
+SCHEDULE = "deploy/cluster/schedule.yaml"
 PREFIX = "release-"
 # Bodywork makes a label's value of it.
 TAG = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
@@ -21,23 +23,45 @@ SSH_ADDRESS = re.compile(r"(?:ssh://)?git@([^:/]+)[:/](.+)")
 
 @dataclass(frozen=True)
 class Release:
-    """A release, as the repository has it.
+    """A release: all that its commit says of how it is deployed.
 
     Attributes:
         tag: Its name.
         commit: The full hash of its commit.
         repository: The URL from which pods clone it.
         configuration: Its bodywork.yaml.
+        schedule: Its weekly run, a CronJob without image and arguments.
     """
 
     tag: str
     commit: str
     repository: str
     configuration: dict[str, Any]
+    schedule: dict[str, Any]
 
     @property
     def image(self) -> str:
         return str(self.configuration["pipeline"]["docker_image"])
+
+    @property
+    def namespace(self) -> str:
+        pipeline = self.configuration["pipeline"]
+        return str(pipeline.get("namespace") or pipeline["name"])
+
+    @property
+    def service(self) -> str:
+        """The name of its service, and of the Deployment behind it."""
+        return self._service_stage[0].replace("_", "-")
+
+    @property
+    def port(self) -> int:
+        return int(self._service_stage[1]["service"]["port"])
+
+    @property
+    def _service_stage(self) -> tuple[str, dict[str, Any]]:
+        stages = self.configuration["stages"].items()
+        [stage] = [(name, each) for name, each in stages if "service" in each]
+        return stage
 
 
 def make_release(root: Path = ROOT) -> Release:
@@ -59,7 +83,7 @@ def make_release(root: Path = ROOT) -> Release:
         today = datetime.now(UTC).date().isoformat()
         tag = f"{PREFIX}{today}-{git(root, 'rev-parse', '--short', 'HEAD')}"
         git(root, "push", "--quiet", "origin", f"{commit}:refs/tags/{tag}")
-    return describe(root, tag, commit)
+    return describe(root, tag, commit, repository_url(root))
 
 
 def find_release(tag: str, root: Path = ROOT) -> Release:
@@ -79,17 +103,31 @@ def find_release(tag: str, root: Path = ROOT) -> Release:
             f"{repository_url(root)} has no tag {tag}; choose one that "
             f"git ls-remote --tags origin '{PREFIX}*' shows."
         )
-    return describe(root, tag, commit)
+    return describe(root, tag, commit, repository_url(root))
 
 
-def describe(root: Path, tag: str, commit: str) -> Release:
-    """Read the configuration of a commit, which is fetched if it is not here."""
+def clone_release(repository: str, tag: str, directory: Path) -> Release:
+    """Clone a release into an empty directory, as its pods do, and describe it.
+
+    Raises:
+        RuntimeError: Git failed.
+    """
+    options = ("--quiet", "--branch", tag, "--single-branch")
+    git(directory, "clone", *options, repository, ".")
+    return describe(directory, tag, git(directory, "rev-parse", "HEAD"), repository)
+
+
+def describe(root: Path, tag: str, commit: str, repository: str) -> Release:
+    """Read what a commit says; the commit is fetched if it is not here."""
     try:
         git(root, "cat-file", "-e", f"{commit}^{{commit}}")
     except RuntimeError:
         git(root, "fetch", "--quiet", "origin", f"refs/tags/{tag}")
-    configuration = yaml.safe_load(git(root, "show", f"{commit}:bodywork.yaml"))
-    return Release(tag, commit, repository_url(root), configuration)
+    documents = [
+        yaml.safe_load(git(root, "show", f"{commit}:{path}"))
+        for path in (CONFIGURATION, SCHEDULE)
+    ]
+    return Release(tag, commit, repository, *documents)
 
 
 def list_tags(root: Path, pattern: str) -> dict[str, str]:

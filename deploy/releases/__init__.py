@@ -1,0 +1,48 @@
+"""A release: where it comes from, what it is on a cluster, and how it gets there."""
+
+from deploy.releases.deployment import deploy
+from deploy.releases.lease import Lease, LeaseLostError
+from deploy.releases.repository import (
+    ROOT,
+    SCHEDULE,
+    Release,
+    find_release,
+    git,
+    make_release,
+)
+from deploy.releases.rollout import (
+    ANSWER_TIMEOUT_SECONDS,
+    ENDPOINT,
+    ORDER,
+    ROLLOUT_TIMEOUT_SECONDS,
+    Rollout,
+    branch_of,
+    check_estimate,
+    last_logs,
+    template_of,
+)
+from deploy.releases.schedule import Schedule, released_tag, released_template
+
+__all__ = [
+    "ANSWER_TIMEOUT_SECONDS",
+    "ENDPOINT",
+    "ORDER",
+    "ROLLOUT_TIMEOUT_SECONDS",
+    "ROOT",
+    "SCHEDULE",
+    "Lease",
+    "LeaseLostError",
+    "Release",
+    "Rollout",
+    "Schedule",
+    "branch_of",
+    "check_estimate",
+    "deploy",
+    "find_release",
+    "git",
+    "last_logs",
+    "make_release",
+    "released_tag",
+    "released_template",
+    "template_of",
+]

@@ -1,0 +1,165 @@
+"""Deliveries before they are delivered: what the training stage would say of them.
+
+Of each file one line is printed: what is in it, or the sentence with which the stage
+would refuse it. The exit code is 0 if all are good, and 1 otherwise.
+"""
+
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NoReturn
+
+from pandas import DataFrame
+
+from pipeline import aws
+from pipeline.estimator import Champion, read_champion
+from pipeline.gates import examine_delivery
+from pipeline.logs import printable
+from pipeline.orders import (
+    HOURS_TO_DISPATCH,
+    MODELS_FOLDER,
+    ORDERS_PLACED,
+    PRODUCT_CODE,
+)
+
+S3 = "s3://"
+LARGEST_CLOCK_ERROR = timedelta(minutes=5)
+
+
+class Parser(ArgumentParser):
+    """Ends with one sentence and 1, as the stages do, where argparse has its 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(1, f"Invalid arguments: {message}; see {self.prog} --help.\n")
+
+
+def check(chosen: Namespace) -> int:
+    """Say of each file what the stage would say.
+
+    Raises:
+        RuntimeError: The model in service cannot be read.
+        ValueError: The signing key is none.
+    """
+    champion = None
+    if chosen.against is not None:
+        champion = find_champion(chosen.against)
+    refused = 0
+    for file in chosen.files:
+        try:
+            line = describe(file, champion)
+        except (RuntimeError, ValueError) as refusal:
+            line = str(refusal)
+            refused += 1
+        print(printable(line), flush=True)
+    return int(refused > 0)
+
+
+def find_champion(bucket: str) -> Champion:
+    """Get the model to check against.
+
+    Raises:
+        RuntimeError: There is none, or it cannot be read.
+        ValueError: The signing key is none.
+    """
+    model = aws.get_champion_from_s3(bucket, MODELS_FOLDER, check=read_champion)
+    if model is None:
+        raise RuntimeError(
+            f"There is no model in {S3}{bucket}/{MODELS_FOLDER}/ to check against; "
+            "check without --against."
+        )
+    return read_champion(model)
+
+
+def describe(file: str, champion: Champion | None) -> str:
+    """Tell in one line what is in a file.
+
+    Args:
+        file: A path or an s3:// address.
+        champion: The model in service, where it is to be checked against that.
+
+    Raises:
+        RuntimeError: It cannot be had, or is too large.
+        ValueError: It is refused.
+    """
+    data = read_address(file) if file.startswith(S3) else aws.read_csv_file(file)
+    examined = examine_delivery(data, file, champion)
+    orders = examined.orders
+    products = orders[PRODUCT_CODE].nunique()
+    good = (
+        f"{file} is good: {len(orders):,} orders of {products:,} "
+        f"{'product' if products == 1 else 'products'}, "
+        f"{tell_range(orders, ORDERS_PLACED)}, {tell_range(orders, HOURS_TO_DISPATCH)}"
+    )
+    name_faults = [f"its name {fault}" for fault in find_name_faults(file)]
+    return "; warning: ".join([good, *examined.warnings, *name_faults])
+
+
+def read_address(address: str) -> DataFrame:
+    """Read a CSV on S3.
+
+    Raises:
+        RuntimeError: There is none, it is too large, or S3 could not be read.
+        ValueError: The stage passes over its name, or it cannot be read as CSV.
+    """
+    bucket, _, key = address.removeprefix(S3).partition("/")
+    faults = find_name_faults(address)
+    if faults:
+        raise ValueError(f"{address} is passed over: its name {' and '.join(faults)}.")
+    for artefact in aws.list_artefacts_on_s3("csv", bucket, key.rpartition("/")[0]):
+        if artefact.key == key:
+            return aws.get_csv_dataset(artefact).data
+    raise RuntimeError(f"There is no {address}; check its name.")
+
+
+def find_name_faults(address: str) -> list[str]:
+    """Find why the stage would not take a file by its name."""
+    name = address.rpartition("/")[2]
+    endings = aws.FILE_FORMATS["csv"].endings
+    faults = []
+    if not name.lower().endswith(endings):
+        faults.append(f"does not end in {' or '.join(endings)}")
+    timestamp = aws.parse_timestamp(name)
+    if timestamp is None:
+        faults.append("has no timestamp as in week_2021-07-02T23:00:00.csv")
+    elif timestamp > datetime.now(UTC) + LARGEST_CLOCK_ERROR:
+        faults.append(f"is dated in the future ({timestamp:%Y-%m-%dT%H:%M:%S} UTC)")
+    if not name.isprintable():
+        faults.append("has invisible characters")
+    return faults
+
+
+def tell_range(orders: DataFrame, column: str) -> str:
+    return f"{column} from {orders[column].min():.6g} to {orders[column].max():.6g}"
+
+
+def parse(arguments: Sequence[str]) -> Namespace:
+    parser = Parser(prog="python -m pipeline.deliveries", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    explanation = "say of each file what the training stage would say"
+    command = commands.add_parser("check", help=explanation, description=__doc__)
+    command.add_argument(
+        "files", metavar="FILE", nargs="+", help=f"a path or an {S3} address"
+    )
+    command.add_argument(
+        "--against", metavar="BUCKET", help="check against the model in service as well"
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; returns the exit code.
+
+    Raises:
+        RuntimeError: It could not be done.
+        ValueError: The signing key is none.
+        SystemExit: The arguments are invalid.
+    """
+    return check(parse(arguments))
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except (RuntimeError, ValueError) as error:
+        sys.exit(str(error))

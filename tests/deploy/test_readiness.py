@@ -1,0 +1,148 @@
+"""A pod gets traffic when its service answers as clients ask, whatever it says.
+
+The probe of deploy/cluster, run as the kubelet runs it: asked is a service that is not
+ours, for the probe must know nothing but the contract.
+"""
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+
+from deploy.releases import ENDPOINT
+from tests.deploy.test_bodywork_yaml import STAGES
+from tests.deploy.test_cluster import PATCH
+
+pytestmark = pytest.mark.once
+
+PRODUCTS = ["SKU001", "SKU002", "SKU003", "SKU004", "SKU005"]
+PROVEN = "/tmp/estimates-proven"
+
+
+class Service:
+    """Answers as it is told.
+
+    Attributes:
+        estimate: What is answered to an order; None to be gone, an Event to wait for.
+        asked: The products of the orders, in their order.
+    """
+
+    def __init__(self) -> None:
+        self.ready = 200
+        self.estimate: Callable[[str], Any] = lambda product: {
+            "est_hours_to_dispatch": 8.5,
+            "model_version": "newest",
+        }
+        self.asked: list[str] = []
+
+    def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
+        if (method, path) == ("GET", "/readyz"):
+            return self.ready, {"model_version": "newest"}
+        if (method, path) == ("POST", f"/{ENDPOINT}"):
+            self.asked.append(body["product_code"])
+            estimate = self.estimate(body["product_code"])
+            if estimate is not None:
+                return 200, estimate
+        return 404, {"detail": "Not Found"}
+
+
+@pytest.fixture
+def service() -> Iterator[tuple[Service, int]]:
+    told = Service()
+
+    class Handler(BaseHTTPRequestHandler):
+        def reply(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            order = json.loads(body) if body else None
+            status, answer = told.answer(self.command, self.path, order)
+            # A probe that waited for too long is gone.
+            with suppress(BrokenPipeError):
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(json.dumps(answer).encode())
+
+        do_GET = do_POST = reply
+
+        def log_message(self, *_: object) -> None:
+            """Stay silent."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield told, server.server_port
+        server.shutdown()
+
+
+def probe(port: int, directory: Path) -> tuple[int, str]:
+    """Run the probe; returns its exit code, and what it says."""
+    [container] = PATCH["spec"]["template"]["spec"]["containers"]
+    python, options, command, script = container["readinessProbe"]["exec"]["command"]
+    assert (python, command) == ("python", "-c")
+    asked = str(STAGES["serve_model"]["service"]["port"])
+    assert script.count(f"{asked},") == 1 and script.count(PROVEN) == 1
+    script = script.replace(f"{asked},", f"{port},")
+    script = script.replace(PROVEN, str(directory / "proven"))
+    process = subprocess.run(
+        [sys.executable, options, command, script], capture_output=True, text=True
+    )
+    return process.returncode, process.stdout + process.stderr
+
+
+def test_it_is_ready_when_it_has_answered_for_each_product(
+    service: tuple[Service, int], tmp_path: Path
+) -> None:
+    told, port = service
+    assert probe(port, tmp_path) == (0, "")
+    assert told.asked == PRODUCTS
+    # And from then on, as long as it says that it is.
+    assert probe(port, tmp_path) == (0, "")
+    assert told.asked == PRODUCTS
+    told.ready = 503
+    assert probe(port, tmp_path) == (1, "/readyz answered 503.\n")
+
+
+@pytest.mark.parametrize(
+    "estimate, sentence",
+    [
+        (None, f"/{ENDPOINT} answered 404."),
+        ({"est_hours_to_dispatch": 8.5, "model_version": "older"}, "another model."),
+        ({"est_hours_to_dispatch": -1.0, "model_version": "newest"}, "takes -1.0 h"),
+        ({"est_hours_to_dispatch": math.nan, "model_version": "newest"}, "nan hours"),
+        ("<html>", "TypeError"),
+    ],
+)
+def test_it_is_not_ready_while_one_product_is_answered_wrongly(
+    service: tuple[Service, int], tmp_path: Path, estimate: Any, sentence: str
+) -> None:
+    told, port = service
+    good = told.estimate
+    told.estimate = lambda product: (
+        estimate if product == PRODUCTS[-1] else good(product)
+    )
+    exit_code, said = probe(port, tmp_path)
+    assert (exit_code, told.asked) == (1, PRODUCTS)
+    assert sentence in said
+    # Once right is not enough for the others: it is asked for all of them again.
+    told.estimate = good
+    assert probe(port, tmp_path) == (0, "")
+    assert told.asked == PRODUCTS * 2
+
+
+def test_it_is_not_ready_while_it_is_slow(
+    service: tuple[Service, int], tmp_path: Path
+) -> None:
+    told, port = service
+    answered = Event()
+    told.estimate = lambda product: answered.wait(60)
+    try:
+        exit_code, said = probe(port, tmp_path)
+    finally:
+        answered.set()
+    assert exit_code == 1 and "TimeoutError" in said

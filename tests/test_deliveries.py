@@ -1,0 +1,245 @@
+"""A data engineer learns before delivering what the stage would say."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from types_boto3_s3 import S3Client
+
+from pipeline import aws
+from pipeline.deliveries import main
+from sandbox.orders import make_week
+from tests.aws.test_csv_text import FAULTS
+
+WEEK = make_week(rows=200, seed=1)
+GOOD = WEEK.to_csv(index=False)
+NAME = "week_2021-07-02T23:00:00.csv"
+FOUND = (
+    "is good: 200 orders of 5 products, orders_placed from 0 to "
+    f"{WEEK['orders_placed'].max():g}, hours_to_dispatch from 0 to "
+    f"{WEEK['hours_to_dispatch'].max():.6g}"
+)
+
+Check = Callable[..., tuple[int, list[str]]]
+
+
+@pytest.fixture
+def check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Check:
+    """Check files of these contents, or addresses, from within their folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str, **files: str | bytes) -> tuple[int, list[str]]:
+        for name, content in files.items():
+            data = content.encode() if isinstance(content, str) else content
+            (tmp_path / name).write_bytes(data)
+        code = main(["check", *arguments, *files])
+        captured = capsys.readouterr()
+        assert captured.err == ""
+        return code, captured.out.splitlines()
+
+    return run
+
+
+def test_a_good_file_is_told_in_one_line(check: Check) -> None:
+    assert check(**{NAME: GOOD}) == (0, [f"{NAME} {FOUND}"])
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_file_that_cannot_be_read_is_told_as_the_stage_would(
+    check: Check, fault: str
+) -> None:
+    content, sentence = FAULTS[fault]
+    code, [line] = check(**{NAME: content})
+    assert code == 1
+    assert line.startswith(f"{NAME} cannot be read as CSV: {sentence}")
+
+
+@pytest.mark.parametrize(
+    "content, fault",
+    [
+        (GOOD.partition("\n")[0] + "\n", "it has no rows"),
+        (
+            GOOD.replace("product_code", "product", 1),
+            "column product_code is missing",
+        ),
+        (
+            GOOD + '\n"7,5",12,SKU001\n',
+            "column hours_to_dispatch: 1 row is not numeric (7,5), the first in line "
+            "203",
+        ),
+        (
+            "comment,"
+            + '\n"a\nb",'.join(GOOD.splitlines())
+            + "\nlate,-7.5,12,SKU001",
+            "column hours_to_dispatch: 1 row is negative (-7.5), the first in line 402",
+        ),
+        (
+            GOOD + "NaN,12,SKU001\n",
+            "column hours_to_dispatch: 1 row is not numeric (NaN), the first in line "
+            "202",
+        ),
+        (
+            GOOD + "7.5,,SKU001\n",
+            "column orders_placed: 1 row is missing, the first in line 202",
+        ),
+    ],
+    ids=["no rows", "no column", "comma", "lines in quotes", "NaN", "missing value"],
+)
+def test_a_file_that_is_refused_is_told_as_the_stage_would(
+    check: Check, content: str, fault: str
+) -> None:
+    assert check(**{NAME: content}) == (
+        1,
+        [
+            f"Delivery {NAME} refused: {fault}; correct the file and deliver it again "
+            "under a newer timestamp."
+        ],
+    )
+
+
+def test_each_of_several_files_gets_its_line(check: Check, tmp_path: Path) -> None:
+    code, lines = check("nowhere.csv", ".", **{"bad.csv": "", NAME: GOOD})
+    assert code == 1
+    assert lines[:2] == [
+        "nowhere.csv cannot be read: No such file or directory; check its path and "
+        "permissions.",
+        ". cannot be read: Is a directory; check its path and permissions.",
+    ]
+    assert lines[2].startswith("bad.csv cannot be read as CSV: it is empty; ")
+    assert lines[3:] == [f"{NAME} {FOUND}"]
+
+
+def test_a_file_that_is_too_large_is_told(check: Check) -> None:
+    code, [line] = check(**{NAME: bytes(2**24 + 1)})
+    assert code == 1
+    assert line.startswith(
+        f"{NAME} is too large: it has more bytes, and at most 16,777,216 are taken; "
+    )
+
+
+IN_FUTURE = datetime.now(UTC) + timedelta(days=2)
+
+
+@pytest.mark.parametrize(
+    "name, faults",
+    [
+        ("week_2021-07-02.csv.gz", []),
+        ("week_2021-07-02.CSV", []),
+        ("week_02-07-2021.csv", ["has no timestamp as in "]),
+        ("week_2021-07-02.txt", ["does not end in .csv or .csv.gz"]),
+        (
+            "week.xlsx",
+            ["does not end in .csv or .csv.gz", "has no timestamp as in "],
+        ),
+        (f"week_{IN_FUTURE:%Y-%m-%d}.csv", ["is dated in the future ("]),
+        ("week\x1b_2021-07-02.csv", ["has invisible characters"]),
+    ],
+)
+def test_a_name_that_would_not_be_taken_is_warned_of(
+    check: Check, name: str, faults: list[str]
+) -> None:
+    code, [line] = check(**{name: GOOD})
+    assert code == 0
+    good, *warnings = line.split("; warning: its name ")
+    assert good == f"{name} {FOUND}".replace("\x1b", "\\x1b")
+    assert len(warnings) == len(faults)
+    assert all(map(str.startswith, warnings, faults))
+
+
+def test_a_file_on_s3_is_checked_there(
+    check: Check, s3: S3Client, bucket: str
+) -> None:
+    address = f"s3://{bucket}/inbox/{NAME}"
+    s3.put_object(Bucket=bucket, Key=f"inbox/{NAME}", Body=GOOD.encode())
+    s3.put_object(Bucket=bucket, Key="inbox/week.csv", Body=GOOD.encode())
+    others = [
+        address.replace("2021", "2022"),
+        f"s3://{bucket}/inbox/week.csv",
+        f"s3://no-{bucket}/{NAME}",
+    ]
+    assert check(address, *others) == (
+        1,
+        [
+            f"{address} {FOUND}",
+            f"There is no {others[0]}; check its name.",
+            f"{others[1]} is passed over: its name has no timestamp as in {NAME}.",
+            f"Could not list s3://no-{bucket}/: NoSuchBucket (The specified bucket "
+            "does not exist); check the bucket's name.",
+        ],
+    )
+
+
+def test_without_a_model_in_service_there_is_none_to_check_against(
+    check: Check, bucket: str
+) -> None:
+    with pytest.raises(RuntimeError) as refusal:
+        check("--against", bucket, **{NAME: GOOD})
+    assert str(refusal.value) == (
+        f"There is no model in s3://{bucket}/models/ to check against; check without "
+        "--against."
+    )
+    with pytest.raises(aws.S3Failure, match=f"s3://no-{bucket}/models/: NoSuchBucket"):
+        check("--against", f"no-{bucket}", NAME)
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        ([], "the following arguments are required: COMMAND; see "),
+        (["check"], "the following arguments are required: FILE; see "),
+        (["check", NAME, "--quick"], "unrecognized arguments: --quick; see "),
+        (["deliver", NAME], "argument COMMAND: invalid choice: 'deliver'"),
+    ],
+)
+def test_unknown_arguments_end_in_one_sentence(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    captured = capsys.readouterr()
+    assert (end.value.code, captured.out) == (1, "")
+    assert captured.err.startswith(f"Invalid arguments: {sentence}")
+    assert captured.err.count("\n") == 1
+
+
+def test_help_tells_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["check", "--help"])
+    assert end.value.code == 0
+    assert "--against BUCKET" in capsys.readouterr().out
+
+
+@pytest.mark.once
+def test_the_command_ends_with_its_exit_code_and_without_a_trace(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / NAME).write_text(GOOD)
+    without_keys = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("AWS_") or name == "AWS_DEFAULT_REGION"
+    }
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        process = subprocess.run(
+            [sys.executable, "-m", "pipeline.deliveries", "check", *arguments],
+            capture_output=True,
+            text=True,
+            env={**without_keys, "AWS_EC2_METADATA_DISABLED": "true"},
+        )
+        return process.returncode, process.stdout, process.stderr
+
+    good = str(tmp_path / NAME)
+    assert run(good) == (0, f"{good} {FOUND}\n", "")
+    assert run(good, "--against", "bucket") == (
+        1,
+        "",
+        "Could not list s3://bucket/models/: no AWS credentials found; set "
+        "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE.\n",
+    )
