@@ -114,6 +114,7 @@ class StageParser(ArgumentParser):
             f"Invalid arguments passed to {self.file}: {message}; "
             f"see {self.prog} --help."
         )
+        print(self.docstring)
         self.exit(1)
 
 

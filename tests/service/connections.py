@@ -122,7 +122,7 @@ class Connection(asyncio.Transport):
         self.protocol = protocol
         self.reads = reads
         self.received = b""
-        self.ended = ""
+        self.ended: str = ""
         self._unread = b""
         self._most_unread = 0
         self._is_paused = self._is_lost = False
