@@ -88,7 +88,8 @@ def ending_with_errors(activity: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        log.error(f"Error encountered when {activity} - {error}")
+        # In the name of the stage, beyond this function and the with block's machinery.
+        log.error(f"Error encountered when {activity} - {error}", stacklevel=3)
         sys.exit(1)
 
 

@@ -12,12 +12,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pipeline import aws
-from pipeline.estimator import CURVES, read_curves
+from pipeline.estimator import CURVES, PRODUCTS, read_curves, read_products
 from pipeline.orders import MODELS_FOLDER
 
 ROLLED_BACK_FROM = "rolled-back-from"
 COLUMNS = ("model", "made", "r-squared", "MAE (hours)", "delivery", "state")
-PRODUCTS = "products"
 # Not for people.
 LEFT_OUT = (CURVES, PRODUCTS, "training_rows")
 
@@ -80,19 +79,22 @@ def tell_state(entry: aws.Candidate, serving: aws.Candidate | None) -> str:
     return ", ".join(states + [str(aws.Proof.UNCHECKED)] * (not is_checked))
 
 
-def describe_products(model: aws.Model) -> dict[str, str]:
-    """What each product was learnt from; empty for a model of earlier code."""
-    products = (model.metadata or {}).get(PRODUCTS)
-    described = {}
-    for code, product in products.items() if isinstance(products, dict) else ():
-        if isinstance(product, dict):
-            learnt_from = product.get("learnt_from")
-            is_kept = learnt_from != model.train_dataset_key
-            described[code] = aws.quote(
-                f"{product.get('orders')} orders of {product.get('learnt_at')}"
-                + f", kept from {learnt_from}" * is_kept
-            )
-    return described
+def describe_products(model: aws.Model) -> dict[str, dict[str, Any]]:
+    """What each product was learnt from; empty for a model that does not say."""
+    try:
+        return {code: each._asdict() for code, each in read_products(model).items()}
+    except (TypeError, ValueError):
+        return {}
+
+
+def tell_product(product: dict[str, Any]) -> str:
+    """Say in a line what `describe_products` does of one product."""
+    told = f"learnt from {aws.quote(product['learnt_from'])}"
+    if product["orders"] is not None:
+        told = f"{product['orders']} orders, {told}"
+    if product["learnt_at"]:
+        told += f" of {product['learnt_at']}"
+    return f"{told}, kept from an earlier model" if product["is_kept"] else told
 
 
 def list_models(entries: list[aws.Candidate], chosen: Namespace) -> int:
@@ -134,8 +136,8 @@ def show(entries: list[aws.Candidate], chosen: Namespace) -> int:
     for name, value in known.items():
         if name not in (PRODUCTS, "metadata"):
             print(f"{name}: {value}")
-    for code, learnt in known[PRODUCTS].items():
-        print(f"{aws.quote(code)}: {learnt}")
+    for code, product in known[PRODUCTS].items():
+        print(f"{code}: {tell_product(product)}")
     for name, value in known["metadata"].items():
         print(f"{name}: {json.dumps(value)}")
     return 0

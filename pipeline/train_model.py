@@ -186,7 +186,9 @@ def main(
             metric_warning_threshold,
             dataset.address,
         )
-        comparison = challenge(champion, model, feature_and_labels)
+        comparison = challenge(
+            champion, model, feature_and_labels, dataset.address
+        )
         if comparison.get("outcome") == Outcome.NOTHING_NEW.value:
             return
         evaluation = {
@@ -463,7 +465,10 @@ def assess_projection(
 
 
 def challenge(
-    champion: Champion | None, model: MonotoneTreeRegressor, data: FeatureAndLabels
+    champion: Champion | None,
+    model: MonotoneTreeRegressor,
+    data: FeatureAndLabels,
+    source: str,
 ) -> dict[str, Any]:
     """Compare with the champion on held-out orders that neither was trained on.
 
@@ -479,7 +484,10 @@ def challenge(
     held_out = data.X_test.assign(**{LABEL: data.y_test})
     numbers = numbers_of(model)
     found = challenge_champion(
-        champion, held_out, lambda orders: model.predict(preprocess(orders, numbers))
+        champion,
+        held_out,
+        lambda orders: model.predict(preprocess(orders, numbers)),
+        source,
     )
     if found.outcome in (Outcome.WORSE, Outcome.TOO_FEW_ORDERS):
         raise RuntimeError(found.sentence)

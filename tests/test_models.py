@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -24,6 +25,16 @@ DATASET = aws.Dataset(
     DataFrame(), datetime(2021, 7, 2, 23, tzinfo=UTC), "b", "datasets/w.csv", "c0ffee"
 )
 KEY = "k" * 32
+
+
+def put_junk(
+    s3: S3Client, bucket: str, content: bytes = b"torn", **ahead: float
+) -> str:
+    """Put an object that is newer than all others; returns its file name."""
+    at = datetime.now(UTC) + timedelta(**(ahead or {"minutes": 2}))
+    name = f"m_{at:%Y-%m-%dT%H:%M:%S}.pkl"
+    s3.put_object(Bucket=bucket, Key=f"models/{name}", Body=content)
+    return name
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -51,21 +62,22 @@ def test_a_model_that_is_too_large_is_listed_without_being_read(
     s3: S3Client, bucket: str
 ) -> None:
     good = persist(bucket, seed=1)
-    s3.put_object(Bucket=bucket, Key="models/m_2999-01-01.pkl", Body=bytes(2**24 + 1))
+    junk = put_junk(s3, bucket, bytes(2**24 + 1))
     process = run(bucket, "list")
     assert process.returncode == 0 and process.stderr == ""
     _, large, serving = process.stdout.splitlines()
-    assert large.startswith("m_2999-01-01.pkl ") and large.endswith("refused")
-    assert serving.startswith(good) and serving.endswith("serving")
-    process = run(bucket, "verify", "m_2999-01-01.pkl")
+    assert large.startswith(f"{junk} ") and large.endswith("refused")
+    assert serving.startswith(good)
+    assert serving.endswith("  serving, signature not checked")
+    process = run(bucket, "verify", junk)
     assert process.returncode == 1
-    assert "m_2999-01-01.pkl is too large: it has 16,777,217 bytes" in process.stdout
+    assert f"{junk} is too large: it has 16,777,217 bytes" in process.stdout
 
 
 def test_models_are_listed_shown_and_verified(s3: S3Client, bucket: str) -> None:
     older = persist(bucket, seed=1, age=timedelta(days=7))
     newer = persist(bucket, seed=2)
-    s3.put_object(Bucket=bucket, Key="models/m_2999-01-01.pkl", Body=b"torn")
+    junk = put_junk(s3, bucket)
 
     process = run(bucket, "list")
     assert process.returncode == 0 and process.stderr == ""
@@ -73,9 +85,12 @@ def test_models_are_listed_shown_and_verified(s3: S3Client, bucket: str) -> None
     assert header.split() == [
         *("model", "made", "r-squared", "MAE", "(hours)", "delivery", "state")
     ]
-    assert refused.startswith("m_2999-01-01.pkl") and refused.endswith("refused")
-    assert serving.startswith(newer) and serving.endswith("datasets/w.csv  serving")
-    assert verified.startswith(older) and verified.endswith("verified")
+    assert refused.startswith(junk) and refused.endswith("refused")
+    unchecked = "signature not checked"
+    assert serving.startswith(newer)
+    assert serving.endswith(f"datasets/w.csv  serving, {unchecked}")
+    assert verified.startswith(older) and verified.endswith(f"  {unchecked}")
+    assert "verified" not in process.stdout
 
     listed = json.loads(run(bucket, "list", "--json").stdout)
     assert [entry["serving"] for entry in listed] == [False, True, False]
@@ -86,10 +101,10 @@ def test_models_are_listed_shown_and_verified(s3: S3Client, bucket: str) -> None
     assert "curves" not in shown.stdout
     assert json.loads(run(bucket, "show", older, "--json").stdout)["model"] == older
 
-    assert run(bucket, "verify", newer).stdout == f"{newer}: verified\n"
+    assert run(bucket, "verify", newer).stdout == f"{newer}: signature not checked\n"
     process = run(bucket, "verify")
     assert process.returncode == 1
-    assert "m_2999-01-01.pkl: Model s3://" in process.stdout
+    assert f"{junk}: Model s3://" in process.stdout
 
 
 def test_only_what_the_service_takes_is_listed_as_serving(bucket: str) -> None:
@@ -100,7 +115,8 @@ def test_only_what_the_service_takes_is_listed_as_serving(bucket: str) -> None:
     process = run(bucket, "list")
     _, useless, serving = process.stdout.splitlines()
     assert useless.startswith("m_") and useless.endswith("refused")
-    assert serving.startswith(good) and serving.endswith("serving")
+    assert serving.startswith(good)
+    assert serving.endswith("  serving, signature not checked")
     process = run(bucket, "verify")
     assert "cannot estimate every product (PiecewiseLinear" in process.stdout
 
@@ -114,15 +130,54 @@ def test_a_name_writes_no_line_of_its_own(s3: S3Client, bucket: str) -> None:
         assert output.replace("\n", "").isprintable()
 
 
-def test_nothing_is_put_back_beside_the_last_name_there_is(
+def test_what_is_dated_in_the_future_is_marked_and_no_obstacle(
     s3: S3Client, bucket: str
 ) -> None:
+    older = persist(bucket, seed=1, age=timedelta(days=7))
+    newer = persist(bucket, seed=2, age=timedelta(days=1))
+    content = s3.get_object(Bucket=bucket, Key=f"models/{older}")["Body"].read()
+    ahead = [
+        put_junk(s3, bucket, content, hours=23.5),
+        put_junk(s3, bucket, content, minutes=7),
+    ]
+    last = "m_9999-12-31T23:59:59.pkl"
+    s3.put_object(Bucket=bucket, Key=f"models/{last}", Body=content)
+    listed = run_json(bucket, "list")
+    assert [each["model"] for each in listed] == [last, *ahead, newer, older]
+    for each in listed[:3]:
+        assert each["state"] == "refused" and each["metadata"]["r_squared"] > 0.8
+        assert f"{each['model']} is dated in the future (" in each["refusal"]
+    assert listed[3]["serving"]
+
+    # A wrong clock may be minutes ahead, and no more.
+    process = run(bucket, "rollback", ahead[1])
+    assert process.returncode == 1 and "is dated in the future" in process.stderr
+    assert run(bucket, "rollback").stdout.startswith(f"Put {older} back")
+    [serving] = [each for each in run_json(bucket, "list") if each["serving"]]
+    assert serving["rolled_back_from"] == f"models/{older}"
+
+
+def test_nothing_is_put_back_to_be_taken_later(s3: S3Client, bucket: str) -> None:
     good = persist(bucket, seed=1)
-    key = "models/m_9999-12-31T23:59:59.pkl"
-    s3.put_object(Bucket=bucket, Key=key, Body=b"torn")
-    process = run(bucket, "rollback", good)
+    moment = datetime.now(UTC)
+    with pytest.MonkeyPatch.context() as patch:
+        put_junk(s3, bucket, days=8)
+        patch.setattr("pipeline.aws.latest_taken", lambda: moment + timedelta(days=8))
+        process = run(bucket, "rollback", good)
     assert process.returncode == 1
-    assert process.stderr.startswith("Nothing was put back: no name can be newer than")
+    assert process.stderr.startswith("Nothing was put back: the newest model is dated")
+
+
+def test_an_object_in_a_subfolder_is_no_model(s3: S3Client, bucket: str) -> None:
+    good = persist(bucket, seed=1)
+    s3.copy_object(
+        CopySource=f"{bucket}/models/{good}", Bucket=bucket, Key=f"models/old/{good}"
+    )
+    assert [each["model"] for each in run_json(bucket, "list")] == [good]
+    s3.delete_object(Bucket=bucket, Key=f"models/{good}")
+    process = run(bucket, "list")
+    assert process.returncode == 1
+    assert f"models/old/{good} is in a subfolder" in process.stderr
 
 
 def test_rollback_adds_the_earlier_model_again_and_deletes_nothing(
@@ -133,7 +188,7 @@ def test_rollback_adds_the_earlier_model_again_and_deletes_nothing(
     newer = persist(bucket, seed=2, age=timedelta(days=1))
     expected = run_json(bucket, "show", older)["model_version"]
 
-    process = run(bucket, "rollback", MODEL_SIGNING_KEY="")
+    process = run(bucket, "rollback")
     assert process.returncode == 0, process.stderr
     assert process.stdout.startswith(f"Put {older} back as s3://{bucket}/models/")
     listed = run_json(bucket, "list")
@@ -214,6 +269,99 @@ def test_a_hostile_estimator_or_an_odd_metric_is_told(bucket: str) -> None:
     assert process.stdout.splitlines()[1].endswith("refused")
     process = run(bucket, "verify")
     assert process.returncode == 1 and "cannot estimate every product" in process.stdout
+
+
+def archive(s3: S3Client, bucket: str, key: str) -> None:
+    """Move an object to where it takes hours to be read from."""
+    content = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    s3.put_object(Bucket=bucket, Key=key, Body=content, StorageClass="GLACIER")
+
+
+def test_an_archived_model_is_refused_alone(s3: S3Client, bucket: str) -> None:
+    oldest = persist(bucket, seed=3, age=timedelta(days=14))
+    older = persist(bucket, seed=1, age=timedelta(days=7))
+    newer = persist(bucket, seed=2, age=timedelta(days=1))
+    archive(s3, bucket, f"models/{oldest}")
+    archive(s3, bucket, f"models/{newer}")
+    listed = run_json(bucket, "list")
+    assert [each["state"] for each in listed] == [
+        "refused",
+        "serving, signature not checked",
+        "refused",
+    ]
+    assert f"Could not read s3://{bucket}/models/{newer}: InvalidObjectState" in (
+        listed[0]["refusal"]
+    )
+    assert "restore it from its archive" in run(bucket, "show", newer).stdout
+    assert run(bucket, "verify", older).returncode == 0
+    assert run(bucket, "verify").returncode == 1
+    assert run(bucket, "rollback", older).stdout.startswith(f"Put {older} back")
+
+    # Where none can be read, it is S3.
+    for each in run_json(bucket, "list"):
+        if each["model_version"]:
+            archive(s3, bucket, f"models/{each['model']}")
+    process = run(bucket, "list")
+    assert process.returncode == 1 and process.stdout == ""
+    assert process.stderr.startswith("Could not read s3://")
+
+
+def test_products_are_shown_with_what_they_were_learnt_from(bucket: str) -> None:
+    curve = {"orders_placed": [0.0, 9.0], "hours": [1.0, 2.0]}
+    kept = {
+        "orders": 12,
+        "learnt_from": "datasets/old.csv",
+        "learnt_at": "2021-06-25T23:00:00+00:00",
+    }
+    learnt = {
+        "orders": 214,
+        "learnt_from": DATASET.key,
+        "learnt_at": "2021-07-02T23:00:00+00:00",
+        "number": 0,
+    }
+    metadata = {
+        "r_squared": 0.9,
+        "curves": {code: deepcopy(curve) for code in ("SKU001", "SKU006")},
+        "products": {"SKU001": learnt, "SKU006": kept},
+        "training_rows": "AAECAw==",
+    }
+    tree = DecisionTreeRegressor().fit([[0, 0]], [1])
+    aws.Model("m", tree, DATASET, metadata).put_model_to_s3(bucket, "models")
+    shown = run(bucket, "show").stdout.splitlines()
+    assert (
+        "SKU001: 214 orders, learnt from datasets/w.csv of 2021-07-02T23:00:00+00:00"
+    ) in shown
+    assert (
+        "SKU006: 12 orders, learnt from datasets/old.csv of 2021-06-25T23:00:00+00:00, "
+        "kept from an earlier model"
+    ) in shown
+    assert not [line for line in shown if "AAEC" in line or "curves" in line]
+    shown_as_json = run_json(bucket, "show")
+    assert shown_as_json["products"]["SKU006"]["is_kept"]
+    assert shown_as_json["metadata"] == {"r_squared": 0.9}
+
+
+def test_a_refused_model_shows_its_metrics(bucket: str) -> None:
+    persist(bucket, seed=1)
+    for command in ("list", "show"):
+        process = run(bucket, command, "--json", MODEL_SIGNING_KEY=KEY)
+        told = json.loads(process.stdout)
+        [told] = told if command == "list" else [told]
+        assert told["state"] == "refused" and not told["verified"]
+        assert "it is not signed" in told["refusal"]
+        assert told["metadata"]["r_squared"] > 0.8
+    line = run(bucket, "list", MODEL_SIGNING_KEY=KEY).stdout.splitlines()[1]
+    assert " 0." in line and line.endswith("datasets/w.csv  refused")
+
+
+def test_with_the_key_models_are_verified(bucket: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MODEL_SIGNING_KEY", KEY)
+        persist(bucket, seed=1, age=timedelta(days=7))
+        persist(bucket, seed=2)
+    lines = run(bucket, "list", MODEL_SIGNING_KEY=KEY).stdout.splitlines()
+    assert lines[1].endswith("  serving") and lines[2].endswith("  verified")
+    assert [each["verified"] for each in run_json(bucket, "list")] == [False, False]
 
 
 def test_an_unknown_model_and_a_short_key_are_named(bucket: str) -> None:

@@ -38,9 +38,9 @@ PLAIN = {"NoneType", "bool", "int", "float", "str"}
 PROTOCOL = 5
 # More than twice a model of 5,000 products whose curves have 16 knots each.
 MAX_BYTES = 16 * 2**20
-# Five times what such a model needs. An instruction is one byte and can make an empty
-# dictionary or keep a reference, so that 200 MB are made of them at most.
-MAX_INSTRUCTIONS = 2_000_000
+# Three times what such a model needs. An instruction is one byte and can make an empty
+# dictionary and keep it, so that 150 MB are made of them at most, within seconds.
+MAX_INSTRUCTIONS = 1_000_000
 
 
 class ModelPickler(pickle._Pickler):

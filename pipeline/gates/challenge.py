@@ -45,10 +45,12 @@ def challenge_champion(
     champion: Champion,
     held_out: DataFrame,
     estimate: Callable[[DataFrame], NDArray[np.float64]],
+    source: str,
 ) -> Challenge:
     """Score champion and challenger on the orders that neither was trained on.
 
     Args:
+        source: Where the delivery lies, for the sentence.
         held_out: Orders that the challenger was not trained on.
         estimate: What the challenger answers for orders, hours.
     """
@@ -60,7 +62,10 @@ def challenge_champion(
     comparison = compare_errors(rows[LABEL], estimates[fresh], estimate(rows))
     outcome = judge(comparison, int(known.sum()))
     return Challenge(
-        outcome, comparison, int(known.sum()), tell(outcome, comparison, champion)
+        outcome,
+        comparison,
+        int(known.sum()),
+        tell(outcome, comparison, champion, source),
     )
 
 
@@ -80,7 +85,9 @@ def judge(comparison: Comparison, held_out: int) -> Outcome:
     return Outcome.TOO_FEW_ORDERS
 
 
-def tell(outcome: Outcome, comparison: Comparison, champion: Champion) -> str:
+def tell(
+    outcome: Outcome, comparison: Comparison, champion: Champion, source: str
+) -> str:
     """What a challenge showed, in one sentence."""
     match outcome:
         case Outcome.PASSED:
@@ -88,19 +95,19 @@ def tell(outcome: Outcome, comparison: Comparison, champion: Champion) -> str:
         case Outcome.WORSE:
             return (
                 f"The new model is worse than the one in service ({champion.model}) by "
-                f"more than chance: {comparison}; it was not persisted: look at the "
-                "delivery."
+                f"more than chance: {comparison}; it was not persisted: look at "
+                f"{source}."
             )
         case Outcome.TOO_FEW_ORDERS:
             return (
                 "There are too few orders to judge by whether the new model is worse "
                 f"than the one in service ({champion.model}): {comparison}, and a loss "
-                "of a quarter must be seen; it was not persisted: deliver the whole "
-                "week."
+                f"of a quarter must be seen; it was not persisted: {source} is to hold "
+                "the whole week."
             )
         case Outcome.NOTHING_NEW:
             return (
                 "Nothing new has arrived: the model in service was trained on most of "
-                f"these orders, and {comparison.rows} of those held out are new to it. "
-                "It stays, and nothing was persisted."
+                f"the orders of {source}, and {comparison.rows} of those held out are "
+                "new to it. It stays, and nothing was persisted."
             )

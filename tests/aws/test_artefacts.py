@@ -15,7 +15,7 @@ from pipeline.aws.artefacts import (
     get_latest_object_from_s3,
     parse_timestamp,
 )
-from pipeline.aws.client import s3_client
+from pipeline.aws.client import DEADLINE_SECONDS, s3_client
 from tests.stages.s3_proxy import Request, answer_error, pass_on, run_s3_proxy
 
 MOMENT = datetime(2021, 7, 3, 23, 5, 32, tzinfo=UTC)
@@ -80,7 +80,8 @@ def test_the_newest_of_its_format_in_its_folder_is_found(
         bucket,
         "datasets/week_2021-07-09.csv",
         "datasets/week_2021-07-10 00|00|01.csv.gz",
-        "datasets/archive/week_2021-07-02T23:00:00.csv",
+        "datasets/archive/week_2021-07-12T23:00:00.csv",
+        "datasets/week_2999-01-01.csv",
         "datasets/week_2022-01-01.parquet",
         "datasets/newest.csv",
         "datasets/2023-01-01-readme.txt",
@@ -127,6 +128,121 @@ def test_equal_timestamps_fall_back_to_the_time_of_modification(
     for newer, older in [("a_2021-07-03.csv", "b"), ("b_2021-07-03.csv", "a")]:
         put_later_than(s3, bucket, newer, f"{older}_2021-07-03.csv")
         assert aws.find_latest_artefact_on_s3("csv", bucket).key == newer
+
+
+def test_each_object_is_usable_or_passed_over_with_its_reason(
+    s3: S3Client, bucket: str
+) -> None:
+    soon = datetime.now(UTC) + timedelta(minutes=3)
+    passed_over = {
+        "backup/copy_2021-07-10.csv": "is in a subfolder",
+        "backup/notes.txt": "is .txt, not .csv",
+        "week_21-11-2026.csv": (
+            "has no timestamp like ..._2021-07-03T00:00:00.csv in its name"
+        ),
+        "week_2021-07-09.xlsx": "is .xlsx, not .csv",
+        "week_2999-01-01.csv": "is dated in the future (2999-01-01T00:00:00Z)",
+        "\x1b[2Jweek": "is without an ending, not .csv",
+    }
+    newest = f"datasets/week_{soon:%Y-%m-%dT%H:%M:%S}.csv"
+    put(
+        s3,
+        bucket,
+        *(f"datasets/{name}" for name in passed_over),
+        *("datasets/", "datasets/m.pkl.0123.sig", "datasets/week_2021-07-02.CSV.gz"),
+        newest,
+        "datasets_old/week_2021-07-12.csv",
+    )
+    survey = aws.survey_folder("csv", bucket, "datasets")
+    assert [each.key for each in survey.usable] == [
+        newest,
+        "datasets/week_2021-07-02.CSV.gz",
+    ]
+    assert {each.address: each.reason for each in survey.passed_over} == {
+        f"s3://{bucket}/datasets/{name}".replace("\x1b", r"\x1b"): reason
+        for name, reason in passed_over.items()
+    }
+    when = {each.address.rpartition("/")[2]: each.when for each in survey.passed_over}
+    assert when["week_2021-07-09.xlsx"] == datetime(2021, 7, 9, tzinfo=UTC)
+    assert abs(datetime.now(UTC) - when["notes.txt"]) < timedelta(days=1)
+
+
+def test_where_nothing_is_usable_it_is_said_what_was_passed_over(
+    s3: S3Client, bucket: str
+) -> None:
+    put(s3, bucket, "datasets/week_2999-01-01.csv")
+    with pytest.raises(aws.NothingFound) as failure:
+        aws.find_latest_artefact_on_s3("csv", bucket, "datasets")
+    assert str(failure.value).endswith(
+        "deliver one named like name_2021-07-03T00:00:00.csv; "
+        f"s3://{bucket}/datasets/week_2999-01-01.csv is dated in the future "
+        "(2999-01-01T00:00:00Z)."
+    )
+
+
+def test_one_that_is_archived_is_passed_over_for_the_next(
+    s3: S3Client, bucket: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(s3, bucket, "week_2021-07-02.csv")
+    newer = "week_2021-07-09.csv"
+    s3.put_object(Bucket=bucket, Key=newer, Body=b"", StorageClass="GLACIER")
+    found = get_latest_object_from_s3("csv", bucket)
+    assert found.content == b"week_2021-07-02.csv"
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.message.startswith(
+        f"Passed over: Could not read s3://{bucket}/{newer}: InvalidObjectState ("
+    )
+    s3.delete_object(Bucket=bucket, Key="week_2021-07-02.csv")
+    with pytest.raises(aws.S3Failure, match="InvalidObjectState .* its archive"):
+        get_latest_object_from_s3("csv", bucket)
+
+
+def fail_to_read(seconds: float, clock: list[float]) -> None:
+    clock[0] += seconds
+    raise aws.S3Failure(f"Failed at {clock[0]:g} s.")
+
+
+@pytest.mark.parametrize(
+    "seconds, good, expected",
+    [
+        # Some objects fail, one of them after all its time.
+        ([60.5, 0.1, 0.0], 2, "read"),
+        # Hundreds fail at once: all but one are not for us.
+        ([0.1] * 500 + [0.0], 500, "read"),
+        ([0.1] * 500, None, "Failed at 0.1 s."),
+        # S3 is gone: nobody waits for the third of hundreds.
+        ([60.5] * 500 + [0.0], 500, "Failed at 60.5 s."),
+    ],
+)
+def test_objects_that_fail_are_passed_over_until_it_must_be_s3(
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: list[float],
+    good: int | None,
+    expected: str,
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("pipeline.aws.artefacts.monotonic", lambda: clock[0])
+    listed = [
+        aws.S3TimestampedArtefact("b", str(number), MOMENT, MOMENT, "", 0)
+        for number in range(len(seconds))
+    ]
+
+    def read(artefact: aws.S3TimestampedArtefact) -> str:
+        number = int(artefact.key)
+        if number != good:
+            fail_to_read(seconds[number], clock)
+        return "read"
+
+    found: list[str] = []
+    try:
+        for _, outcome in aws.read_each(listed, read):
+            found.append(str(outcome))
+    except aws.S3Failure as failure:
+        assert str(failure) == expected
+    else:
+        assert found[-1] == expected and len(found) == len(seconds)
+    assert clock[0] <= 3 * DEADLINE_SECONDS + 5
 
 
 def put_later_than(s3: S3Client, bucket: str, key: str, other: str) -> None:

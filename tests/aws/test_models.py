@@ -190,7 +190,7 @@ def test_metadata_that_are_no_numbers_are_not_written(
     assert aws.list_artefacts_on_s3("pkl", bucket) == []
 
 
-def test_a_model_of_five_thousand_products_is_read(bucket: str) -> None:
+def test_a_model_of_five_thousand_products_can_be_read() -> None:
     codes = [f"SKU{number:04}" for number in range(5000)]
     rows = [[0.0, 0.0], [1.0, 1.0]]
     tree = DecisionTreeRegressor().fit(rows, [1, 2])
@@ -205,12 +205,7 @@ def test_a_model_of_five_thousand_products_is_read(bucket: str) -> None:
         },
         "training_rows": "x" * 1_000_000,
     }
-    model = Model("m", estimator, DATASET, metadata)
-    aws.check_loadable(model)
-    model.put_model_to_s3(bucket)
-    loaded = aws.get_latest_pkl_model_from_s3(bucket)
-    assert loaded.metadata == metadata
-    assert loaded.model.curves_ == estimator.curves_
+    aws.check_loadable(Model("m", estimator, DATASET, metadata))
 
 
 def make_knots() -> tuple[list[float], list[float]]:

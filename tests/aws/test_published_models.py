@@ -1,6 +1,7 @@
 """Models that earlier code published serve, are compared, listed and put back."""
 
 import json
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -99,7 +100,7 @@ def test_it_is_compared_as_champion(published: Published, bucket: str) -> None:
         ]
     )
     hours = np.concatenate([published.estimates[code] for code in FORMER_PRODUCTS])
-    found = challenge_champion(champion, held_out, lambda orders: hours)
+    found = challenge_champion(champion, held_out, lambda orders: hours, "s3://b/w")
     assert found.outcome is Outcome.PASSED
     assert found.comparison._asdict() == {
         **{"loss": 0, "lower": 0, "upper": 0, "rows": len(held_out)},
@@ -145,7 +146,8 @@ def test_it_is_put_back(
     bucket: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    s3.put_object(Bucket=bucket, Key="models/m_2999-01-01.pkl", Body=b"torn")
+    newest = f"models/m_{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}.pkl"
+    s3.put_object(Bucket=bucket, Key=newest, Body=b"torn")
     assert main([bucket, "rollback", published.key, "--json"]) == 0
     added = json.loads(capsys.readouterr().out)["added"]
     put = s3.head_object(Bucket=bucket, Key=added.removeprefix(f"s3://{bucket}/"))

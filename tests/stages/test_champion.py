@@ -79,7 +79,7 @@ def test_a_champion_that_cannot_be_used_is_no_obstacle(
     main(bucket, 0.5, 0.6, GRID)
     metadata = newest_model(bucket).metadata
     assert metadata is not None and metadata["champion"] is None
-    expected = "No champion to compare with" if content else "was not compared"
+    expected = "could not be unpickled" if content else "cannot estimate every product"
     warnings = [line for line in caplog.text.splitlines() if "WARNING" in line]
     assert any(expected in warning for warning in warnings)
 
@@ -103,15 +103,35 @@ def test_an_old_delivery_is_told_and_trained_on(
     assert "is 9 days old; ask the data engineers" in caplog.text
 
 
-def test_what_is_dated_in_the_future_is_told(
+def test_what_is_dated_in_the_future_is_told_and_not_taken(
     s3: S3Client, bucket: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    deliver(bucket, make_week(500, seed=1), days_ago=-7)
+    week = deliver(bucket, make_week(500, seed=1), days_ago=0)
+    aws.put_csv_dataset_to_s3(
+        make_week(500, seed=2), "w", NOW + timedelta(hours=23), bucket, "datasets"
+    )
     s3.put_object(Bucket=bucket, Key="models/m_2999-01-01.pkl", Body=b"torn")
     main(bucket, 0.5, 0.6, GRID)
-    told = [line for line in caplog.text.splitlines() if "dated in the future" in line]
-    for folder, line in zip(("models", "datasets"), told, strict=True):
-        assert f"s3://{bucket}/{folder}/" in line
+    assert newest_model(bucket).train_dataset_key == week.key
+    assert f"s3://{bucket}/models/m_2999-01-01.pkl is dated in the future" in caplog.text
+
+
+def test_where_the_newest_model_is_archived_the_next_is_the_champion(
+    s3: S3Client, bucket: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    deliver(bucket, make_week(1000, seed=1), days_ago=7)
+    main(bucket, 0.5, 0.6, GRID)
+    champion = newest_model(bucket)
+    [listed] = aws.list_artefacts_on_s3("pkl", bucket, "models")
+    later = listed.timestamp + timedelta(minutes=1)
+    archived = f"models/m_{later:%Y-%m-%dT%H:%M:%S}.pkl"
+    s3.put_object(Bucket=bucket, Key=archived, Body=b"", StorageClass="GLACIER")
+
+    deliver(bucket, make_week(1000, seed=2), days_ago=0)
+    main(bucket, 0.5, 0.6, GRID)
+    metadata = newest_model(bucket).metadata
+    assert metadata is not None and metadata["champion"]["model"] == str(champion)
+    assert f"Could not read s3://{bucket}/{archived}: InvalidObject" in caplog.text
 
 
 def test_large_drift_is_told_and_no_refusal(

@@ -4,12 +4,8 @@ Each test starts from a bucket with a good week of 1,000 orders and the model of
 """
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -23,10 +19,10 @@ from pipeline.estimator import read_curves, read_products
 from pipeline.train_model import HYPERPARAM_GRID, main
 from sandbox.orders import make_products, make_week
 from sandbox.s3_server import make_bucket
+from tests.programs import run_here
 
 pytestmark = [pytest.mark.once, pytest.mark.process]
 
-ROOT = Path(__file__).parents[2]
 NOW = datetime.now(UTC).replace(microsecond=0)
 LAST_WEEK = NOW - timedelta(days=7)
 GOOD_WEEK = make_week(rows=1000, seed=1)
@@ -41,18 +37,12 @@ def deliver(bucket: str, week: DataFrame, at: datetime = NOW) -> str:
     return location.removeprefix(f"{bucket}/")
 
 
-def train(bucket: str, *options: str, **environment: str) -> tuple[int, list[str]]:
-    """Run the stage as a process; returns its exit code and its log."""
-    process = subprocess.run(
-        [sys.executable, "-m", "pipeline.train_model", bucket, "0.8", "0.9", *options],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-    )
-    assert process.stderr == ""
-    assert "Traceback" not in process.stdout
-    return process.returncode, process.stdout.splitlines()
+def train(bucket: str, *options: str) -> tuple[int, list[str]]:
+    """Run the stage; returns its exit code and its log."""
+    stage = run_here("pipeline.train_model", bucket, "0.8", "0.9", *options)
+    assert stage.stderr == ""
+    assert "Traceback" not in stage.stdout
+    return stage.returncode, stage.stdout.splitlines()
 
 
 @pytest.fixture(scope="module")
@@ -116,12 +106,12 @@ def rename(old: str, new: str, share: float = 1.0) -> Spoil:
 REFUSED: dict[str, tuple[Spoil, list[str]]] = {
     "minutes": (
         scale(60),
-        ["column hours_to_dispatch", "SKU005 6", "which looks like minutes"],
+        ["column hours_to_dispatch", "; SKU005 ", "which looks like minutes"],
     ),
     "days": (scale(1 / 24), ["SKU005 0.04", "which looks like days"]),
     "one product x 10": (
         scale(10, "SKU003"),
-        ["of as many orders, from line 2 on: SKU003 ", "one place too far right"],
+        [" on: SKU003 ", " times, which looks like hours", "one place too far right"],
     ),
     "1e160": (scale(1e160), ["column hours_to_dispatch", "line 2"]),
     "many mistyped": (
@@ -166,8 +156,7 @@ def test_it_is_refused_and_the_model_in_service_stays(served: str, fault: str) -
     assert exit_code == 1
     assert " - ERROR - " in log[-1]
     assert not [sentence for sentence in sentences if sentence not in log[-1]], log[-1]
-    if "model" not in log[-1].partition(" - ERROR - ")[2][:60]:
-        assert key in log[-1]
+    assert key in log[-1]
     assert newest(served) == before and count_models(served) == 1
 
 

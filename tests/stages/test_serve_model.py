@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
@@ -261,13 +262,17 @@ def test_thousands_of_products_are_served_and_the_kept_ones_named(
 @pytest.mark.process
 def test_a_refused_model_is_passed_over_and_told(s3: S3Client, bucket: str) -> None:
     good = persist(bucket)
-    s3.put_object(Bucket=bucket, Key="models/m_2999-01-01.pkl", Body=b"torn")
+    at = datetime.now(UTC) + timedelta(minutes=1)
+    torn = f"models/m_{at:%Y-%m-%dT%H:%M:%S}.pkl"
+    for key in (torn, "models/m_2999-01-01.pkl"):
+        s3.put_object(Bucket=bucket, Key=key, Body=b"torn")
     with running_service(bucket) as (_, address):
         ready = client.get(f"{address}/readyz").json()
     assert ready["status"] == "ready"
     assert ready["model_version"] == str(good)
-    [refusal] = ready["refused"]
-    assert f"s3://{bucket}/models/m_2999-01-01.pkl could not be unpickled" in refusal
+    ahead, refusal = ready["refused"]
+    assert f"s3://{bucket}/models/m_2999-01-01.pkl is dated in the future" in ahead
+    assert f"s3://{bucket}/{torn} could not be unpickled" in refusal
 
 
 def test_the_documentation_needs_no_other_page_and_no_other_host(
