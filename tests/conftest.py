@@ -1,7 +1,11 @@
 """An S3 server for the whole run, and a bucket of its own for each test."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
 from uuid import uuid4
 
 import boto3
@@ -19,10 +23,33 @@ settings.register_profile(
 settings.load_profile("untimed")
 
 
+# Of a listing; S3 itself has 1,000.
+KEYS_PER_PAGE = 50
+
+
+@pytest.fixture(autouse=True)
+def no_process_but_where_it_is_marked(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keep out of `make check` what starts another Python, which takes a second."""
+    if request.node.get_closest_marker("process") is not None:
+        return
+    start = subprocess.Popen.__init__
+
+    def start_another(self: Any, args: Any, *others: Any, **settings: Any) -> None:
+        assert sys.executable not in args, "mark this test with: process"
+        start(self, args, *others, **settings)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", start_another)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def s3_environment() -> Iterator[dict[str, str]]:
     """Point this process, and the stages it starts, at a local S3 server."""
-    with run_s3_server() as environment, pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as moto:
+            moto.setenv("MOTO_S3_DEFAULT_MAX_KEYS", str(KEYS_PER_PAGE))
+            environment = stack.enter_context(run_s3_server())
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             patch.delenv(name)
         for name, value in environment.items():

@@ -70,6 +70,7 @@ def loaded_modules(statement: str) -> set[str]:
     return set(process.stdout.split())
 
 
+@pytest.mark.process
 def test_importing_the_stages_has_no_effect() -> None:
     stages = [
         f"{package}.{stage}_model"

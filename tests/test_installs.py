@@ -88,6 +88,7 @@ def test_tox_installs_from_locks_alone() -> None:
             assert "--hash=sha256:" in lock
 
 
+@pytest.mark.process
 def test_tox_refuses_a_requirement_without_a_hash(tmp_path: Path) -> None:
     tox = ConfigParser()
     tox.read(ROOT / "tox.ini")

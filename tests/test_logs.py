@@ -4,6 +4,10 @@ import re
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.process
+
 LOG_THREE_TIMES = """
 from pipeline.logs import configure_logger
 configure_logger()

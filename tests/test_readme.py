@@ -36,6 +36,7 @@ def test_the_readme_starts_with_its_two_commands() -> None:
     assert {command[0] for command in commands(README)} == {"make", "curl"}
 
 
+@pytest.mark.process
 def test_make_run_answers_the_curl_lines() -> None:
     port = free_port()
     api = (ROOT / "docs/api.md").read_text()

@@ -16,6 +16,7 @@ from pipeline.aws.artefacts import (
     parse_timestamp,
 )
 from pipeline.aws.client import DEADLINE_SECONDS, s3_client
+from tests.conftest import KEYS_PER_PAGE
 from tests.stages.s3_proxy import Request, answer_error, pass_on, run_s3_proxy
 
 MOMENT = datetime(2021, 7, 3, 23, 5, 32, tzinfo=UTC)
@@ -106,7 +107,6 @@ def test_newest_wins_in_any_order_and_notation(moments: list[datetime]) -> None:
     assert max(moment for moment in parsed if moment) == newest
 
 
-@pytest.mark.once
 def test_the_newest_is_found_beyond_one_page_of_the_listing(
     s3: S3Client, bucket: str
 ) -> None:
@@ -115,7 +115,7 @@ def test_the_newest_is_found_beyond_one_page_of_the_listing(
     put(
         s3,
         bucket,
-        *(f"datasets/a_{start + timedelta(day):%Y-%m-%d}.csv" for day in range(1000)),
+        *(f"datasets/a_{start + timedelta(day):%Y-%m-%d}.csv" for day in range(KEYS_PER_PAGE)),
     )
     found = aws.find_latest_artefact_on_s3("csv", bucket, "datasets")
     assert found.key == "datasets/zz_2021-07-03.csv"

@@ -198,6 +198,7 @@ for folder in range(int(sys.argv[2])):
 
 
 @pytest.mark.once
+@pytest.mark.process
 def test_what_is_too_large_is_refused_within_little_memory(
     s3: S3Client, bucket: str
 ) -> None:

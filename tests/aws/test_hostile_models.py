@@ -28,7 +28,7 @@ from pipeline.estimator.monotone_tree import MonotoneTreeRegressor
 from pipeline.estimator.products import FORMER_PRODUCTS
 from pipeline.estimator.tree_arrays import flatten_tree
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.process]
 
 ROOT = Path(__file__).parents[2]
 MOMENT = datetime(2021, 7, 2, 23, 5, tzinfo=UTC)

@@ -50,6 +50,7 @@ def same_environment() -> Iterator[None]:
     s3_client.cache_clear()
 
 
+@pytest.mark.process
 def test_ours_and_the_baseline_answer_the_same_for_the_same_tree() -> None:
     answers = {}
     with trained_model():
@@ -65,6 +66,7 @@ def test_ours_and_the_baseline_answer_the_same_for_the_same_tree() -> None:
     assert hours[0] == pytest.approx(hours[1], rel=0.2)
 
 
+@pytest.mark.process
 def test_listing_counts_its_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "RUNS", 1)
     measured = listing.measure(2_001)

@@ -1,5 +1,7 @@
 """The runtime image, the code as a release, and the world around a pod."""
 
+import fcntl
+import pickle
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -25,13 +27,15 @@ def git(repository: Path, *arguments: str) -> None:
     subprocess.run(["git", *AUTHOR, *arguments], cwd=repository, check=True)
 
 
-@pytest.fixture(scope="session")
-def tini(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program tini, this machine's or else out of its package."""
+def find_tini(directory: Path) -> Path:
+    """Find the program tini, this machine's or else out of its package.
+
+    Args:
+        directory: Where that is unpacked.
+    """
     installed = shutil.which("tini")
     if installed is not None:
         return Path(installed)
-    directory = tmp_path_factory.mktemp("tini")
     process = subprocess.run(
         # On a new machine the lists of packages may not have been fetched yet.
         "(apt-get download tini || (apt-get update && apt-get download tini))"
@@ -47,8 +51,21 @@ def tini(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def image(tini: Path, tmp_path_factory: pytest.TempPathFactory) -> RuntimeImage:
-    return RuntimeImage(tmp_path_factory.mktemp("image"), tini)
+def image(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> RuntimeImage:
+    """One for all processes that run tests: the first of them makes it."""
+    directory = tmp_path_factory.getbasetemp()
+    if worker_id != "master":
+        directory = directory.parent
+    made = directory / "image.pickle"
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            root = directory / "image"
+            root.mkdir()
+            image = RuntimeImage(root, find_tini(directory))
+            made.write_bytes(pickle.dumps(image))
+    loaded: RuntimeImage = pickle.loads(made.read_bytes())
+    return loaded
 
 
 def copy_working_tree(directory: Path) -> None:

@@ -24,7 +24,7 @@ from deploy.audit import (
     read_findings,
 )
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.process]
 
 TODAY = date(2026, 11, 21)
 ENTRY = '[[exception]]\nid = "CVE-1"\nreason = "not reached"\nuntil = 2026-11-22\n'

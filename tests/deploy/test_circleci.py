@@ -44,6 +44,7 @@ def commands(configuration: dict[str, Any]) -> list[str]:
     return [run if isinstance(run, str) else run["command"] for run in runs]
 
 
+@pytest.mark.process
 def test_it_is_valid_by_the_schema_of_circleci() -> None:
     process = subprocess.run(
         [sys.executable, "-m", "check_jsonschema", "--builtin-schema"]

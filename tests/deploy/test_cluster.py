@@ -244,6 +244,7 @@ def test_every_selector_finds_the_pods_of_the_service() -> None:
     assert ingress == {"ports": [{"port": port, "protocol": "TCP"}]}
 
 
+@pytest.mark.process
 def test_the_paths_that_are_asked_for_exist() -> None:
     estimator = DummyRegressor().fit([[0, 0]], [1])
     paths = create_app(aws.Model("any", estimator, DATASET)).openapi()["paths"]

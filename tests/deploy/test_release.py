@@ -32,7 +32,7 @@ from tests.deploy.world import (
     World,
 )
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.process]
 
 FORESEEN = "Deployment failed --> job=train-model in namespace=time-to-dispatch failed"
 # After which Bodywork exits with 0.

@@ -35,6 +35,7 @@ def test_it_is_committed_with_its_outputs() -> None:
     check_outputs(read_notebook())
 
 
+@pytest.mark.process
 def test_it_runs_from_top_to_bottom(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

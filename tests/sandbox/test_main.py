@@ -18,7 +18,7 @@ from sandbox.ports import free_port
 from tests.sandbox.process_tables import find_descendants, still_running
 from tests.stages.services import client
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.process]
 
 ROOT = Path(__file__).parents[2]
 IS_UP = "Ctrl-C ends everything."

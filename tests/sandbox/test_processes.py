@@ -9,7 +9,7 @@ import pytest
 from sandbox.processes import run_process
 from tests.sandbox.process_tables import find_descendants, still_running
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.process]
 
 ROOT = Path(__file__).parents[2]
 # Starts a process of its own, says so and sleeps.

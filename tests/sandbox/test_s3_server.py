@@ -16,6 +16,7 @@ from tests.stages.services import client
 pytestmark = pytest.mark.once
 
 
+@pytest.mark.process
 def test_it_answers_as_soon_as_and_as_long_as_the_block_lasts() -> None:
     with run_s3_server() as settings:
         address = settings["AWS_ENDPOINT_URL"]

@@ -202,6 +202,9 @@ WAITING = [
     for fault in LASTING + PASSING
     if fault.act in (s3_proxy.drip, s3_proxy.stall, s3_proxy.give_no_answer)
 ]
+# How buckets were left where training succeeded again: what was added, and whether the
+# delivery was replaced. A bucket is all that a run sees of those before.
+TRIED_AGAIN: set[tuple[str, bool]] = set()
 
 
 def s3_client() -> "S3Client":
@@ -316,7 +319,7 @@ def tell_change(bucket: str, before: dict[str, str], delivered: set[str]) -> str
 
 
 def run_under(fault: Fault) -> Outcome:
-    """Train under a fault, and once more without."""
+    """Train under a fault, and once more without, if no other left a bucket so."""
     bucket = make_bucket_with_champion()
     before = contents(bucket)
     with run_s3_proxy(os.environ["AWS_ENDPOINT_URL"]) as proxy:
@@ -340,13 +343,21 @@ def run_under(fault: Fault) -> Outcome:
         assert len(happened) >= least, "it did not happen"
         change = tell_change(bucket, before, proxy.delivered)
 
-    before = contents(bucket)
-    second = Run(bucket, {})
-    second_exit_code = second.wait()
-    second_change = tell_change(bucket, before, set())
-    assert (second_exit_code, second_change) == (0, "one new model"), second.lines
+    left = change, bool(proxy.delivered)
+    if left not in TRIED_AGAIN:
+        train_again(bucket)
+        TRIED_AGAIN.add(left)
     says = "" if exit_code < 0 else tell_log(run.lines, bucket)
     return Outcome(tell_exit_code(exit_code), change, says, "succeeds")
+
+
+def train_again(bucket: str) -> None:
+    """Train without a fault, which adds a model."""
+    before = contents(bucket)
+    run = Run(bucket, {})
+    exit_code = run.wait()
+    change = tell_change(bucket, before, set())
+    assert (exit_code, change) == (0, "one new model"), run.lines
 
 
 def tell_exit_code(exit_code: int) -> str:

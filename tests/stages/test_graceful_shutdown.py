@@ -19,7 +19,7 @@ from tests.stages.services import (
 )
 from tests.stages.test_request_limits import REQUEST, connected, read_answer
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.process]
 
 CLIENTS = 16
 

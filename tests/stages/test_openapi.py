@@ -11,6 +11,7 @@ pytestmark = pytest.mark.once
 Served = tuple[str, aws.Model]
 
 
+@pytest.mark.process
 def test_every_answer_is_one_that_the_document_allows(service: Served) -> None:
     fuzzed = fuzz(service[0], requests=200)
     assert fuzzed.failures == []

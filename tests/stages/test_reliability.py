@@ -49,11 +49,13 @@ FAULTS = [
 ]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_ends_as_the_page_says(fault: Fault) -> None:
     assert tell_row(fault, run_under(fault)) in WRITTEN, REMEDY
 
 
+@pytest.mark.process
 def test_faults_that_make_it_wait_end_as_the_page_says() -> None:
     champion()
     with ThreadPoolExecutor(len(WAITING)) as pool:
@@ -83,6 +85,7 @@ def test_the_page_has_a_row_for_each_fault_and_no_other(table: str) -> None:
     assert told == [tell_fault(fault) for fault in TABLES[table]], REMEDY
 
 
+@pytest.mark.process
 def test_a_training_is_killed_after_each_kind_of_line() -> None:
     run = Run(make_bucket_with_champion(), {})
     assert run.wait() == 0
@@ -90,6 +93,7 @@ def test_a_training_is_killed_after_each_kind_of_line() -> None:
         assert line.split(" - ", 3)[3].startswith(tuple(LOG)), line
 
 
+@pytest.mark.process
 def test_two_trainings_at_once_add_a_whole_model_each() -> None:
     bucket = make_bucket_with_champion()
     before = contents(bucket)

@@ -23,7 +23,7 @@ from deploy.releases.repository import ROOT
 from deploy.releases.rollout import ENDPOINT, ORDER
 from tests.deploy.api_server import run_api_server
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.process]
 
 
 def run(*arguments: str, kubeconfig: Path | str) -> tuple[int, str]:
