@@ -11,15 +11,12 @@ import logging
 from collections import Counter
 from typing import Any
 
-from pipeline.logs import StageParser, bucket_name, ending_with_errors, threshold
+from pipeline.logs import StageParser, ending_with_errors
 
 if __name__ == "__main__":
-    parser = StageParser("examples.iris.train_model", __doc__)
-    parser.add_argument("s3_bucket", metavar="S3_BUCKET", type=bucket_name)
-    parser.add_argument(
-        "threshold", metavar="BALANCED_ACCURACY_THRESHOLD", type=threshold
-    )
-    chosen = parser.parse_args()
+    chosen = StageParser(
+        "examples.iris.train_model", __doc__, threshold="BALANCED_ACCURACY_THRESHOLD"
+    ).parse_args()
 
 from pandas import DataFrame
 from pydantic import ValidationError
@@ -57,9 +54,8 @@ def main(s3_bucket: str, threshold: float) -> None:
         delivery, test_size=0.2, stratify=delivery[flowers.LABEL], random_state=42
     )
     classifier = DecisionTreeClassifier(max_depth=3, random_state=42)
-    classifier.fit(
-        train[flowers.MEASUREMENTS].to_numpy(), train[flowers.LABEL].to_numpy(str)
-    )
+    species = train[flowers.LABEL].to_numpy(str)
+    classifier.fit(train[flowers.MEASUREMENTS].to_numpy(), species)
     accuracy = score(classifier, held_out)
     log.info(f"Trained model: balanced accuracy={accuracy:.3f}.")
     if champion is not None:

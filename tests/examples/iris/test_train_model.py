@@ -92,7 +92,7 @@ def test_what_has_been_learnt_already_is_told_and_compared(
     assert "There is no champion to compare with." in caplog.text
     assert "Nothing new" not in caplog.text
     # A model of another pipeline is none to compare with.
-    add_dispatch_model(bucket, datetime.now(UTC) + timedelta(hours=1))
+    add_dispatch_model(bucket, datetime.now(UTC) + timedelta(minutes=1))
     main(bucket, 0.9)
     assert "No champion: Model name:time-to-dispatch|" in caplog.text
     assert "Nothing new has arrived" in caplog.text
