@@ -122,12 +122,16 @@ class Connection(asyncio.Transport):
         self.protocol = protocol
         self.reads = reads
         self.received = b""
-        self.ended: str = ""
+        self.ended = ""
         self._unread = b""
         self._most_unread = 0
         self._is_paused = self._is_lost = False
         clock().connections.append(self)
         self.protocol.connection_made(self)
+
+    @property
+    def is_open(self) -> bool:
+        return not self.ended
 
     def say(self, data: bytes) -> None:
         self.protocol.data_received(data)
