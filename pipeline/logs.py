@@ -94,17 +94,27 @@ def ending_with_errors(activity: str) -> Iterator[None]:
 
 
 class StageParser(ArgumentParser):
-    """Helps with a stage's docstring; a mistake is one ERROR, and exit code 1.
+    """Reads a bucket and thresholds, and helps with the stage's docstring.
+
+    A mistake is one ERROR, and exit code 1.
 
     A stage builds it right below its first imports, under `__main__`, and those that
     take seconds follow: help and mistakes are told at once.
     """
 
-    def __init__(self, module: str, docstring: str | None) -> None:
-        """Make the parser of a stage, such as pipeline.train_model."""
+    def __init__(self, module: str, docstring: str | None, **thresholds: str) -> None:
+        """Make the parser of a stage.
+
+        Args:
+            module: Its name, such as pipeline.train_model.
+            thresholds: What the docstring calls each of them, by name.
+        """
         super().__init__(prog=f"python -m {module}", allow_abbrev=False)
         self.file = f"{module.rpartition('.')[2]}.py"
         self.docstring = docstring or ""
+        self.add_argument("s3_bucket", metavar="S3_BUCKET", type=bucket_name)
+        for name, metavar in thresholds.items():
+            self.add_argument(name, metavar=metavar, type=threshold)
 
     def format_help(self) -> str:
         return self.docstring
@@ -114,6 +124,7 @@ class StageParser(ArgumentParser):
             f"Invalid arguments passed to {self.file}: {message}; "
             f"see {self.prog} --help."
         )
+        print(self.docstring)
         self.exit(1)
 
 

@@ -11,12 +11,10 @@ import logging
 from collections.abc import Sequence
 from math import isfinite
 
-from pipeline.logs import StageParser, bucket_name, ending_with_errors
+from pipeline.logs import StageParser, ending_with_errors
 
 if __name__ == "__main__":
-    parser = StageParser("pipeline.serve_model", __doc__)
-    parser.add_argument("s3_bucket", metavar="S3_BUCKET", type=bucket_name)
-    chosen = parser.parse_args()
+    chosen = StageParser("pipeline.serve_model", __doc__).parse_args()
 
 from fastapi import FastAPI
 from fastapi.responses import Response

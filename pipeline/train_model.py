@@ -21,20 +21,15 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from pipeline.logs import (
-    StageParser,
-    bucket_name,
-    collecting_warnings,
-    ending_with_errors,
-    threshold,
-)
+from pipeline.logs import StageParser, collecting_warnings, ending_with_errors
 
 if __name__ == "__main__":
-    parser = StageParser("pipeline.train_model", __doc__)
-    parser.add_argument("s3_bucket", metavar="S3_BUCKET", type=bucket_name)
-    for level in ("error", "warning"):
-        name = f"R_SQUARED_{level.upper()}_THRESHOLD"
-        parser.add_argument(f"{level}_threshold", metavar=name, type=threshold)
+    parser = StageParser(
+        "pipeline.train_model",
+        __doc__,
+        error_threshold="R_SQUARED_ERROR_THRESHOLD",
+        warning_threshold="R_SQUARED_WARNING_THRESHOLD",
+    )
     parser.add_argument("--accept-shift", metavar="KEY", default="")
     parser.add_argument("--only-if-new", action="store_true")
     parser.add_argument("--dry-run", action="store_true")

@@ -66,12 +66,13 @@ def test_a_file_that_cannot_be_read_is_told_as_the_stage_would(
         (GOOD.partition("\n")[0] + "\n", "it has no rows"),
         (
             GOOD.replace("product_code", "product", 1),
-            "column product_code is missing",
+            "column product_code is missing; the columns found are hours_to_dispatch, "
+            "orders_placed, product",
         ),
         (
             GOOD + '\n"7,5",12,SKU001\n',
             "column hours_to_dispatch: 1 row is not numeric (7,5), the first in line "
-            "203",
+            "203: 7,5 has a comma where 7.5 is meant",
         ),
         (
             "comment,"
@@ -216,6 +217,7 @@ def test_help_tells_the_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.once
+@pytest.mark.process
 def test_the_command_ends_with_its_exit_code_and_without_a_trace(
     tmp_path: Path,
 ) -> None:

@@ -10,15 +10,13 @@ opens when the model is loaded. SIGTERM ends the service when all requests are a
 import logging
 from collections.abc import Sequence
 
-from pipeline.logs import StageParser, bucket_name, ending_with_errors
+from pipeline.logs import StageParser, ending_with_errors
 
 if __name__ == "__main__":
-    parser = StageParser("examples.iris.serve_model", __doc__)
-    parser.add_argument("s3_bucket", metavar="S3_BUCKET", type=bucket_name)
-    chosen = parser.parse_args()
+    chosen = StageParser("examples.iris.serve_model", __doc__).parse_args()
 
 from fastapi import FastAPI
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from examples.iris import flowers
 from pipeline import aws
@@ -31,8 +29,6 @@ log = logging.getLogger("pipeline")
 
 class Classification(BaseModel):
     """Which species it is, how likely each of them is, and which model says so."""
-
-    model_config = ConfigDict(protected_namespaces=())
 
     species_prediction: flowers.Species
     probabilities: dict[flowers.Species, float]
@@ -76,13 +72,8 @@ def create_app(model: aws.Model, refusals: Sequence[str]) -> FastAPI:
     readiness = Readiness(model_version=model_info, refused=list(refusals))
     app = create_service("Iris", "1", DESCRIPTION, readiness)
     add_endpoint(
-        app,
-        "/iris/v1/score",
-        score,
-        flowers.Flower,
-        Classification,
-        summary="Tell the species of an iris",
-        tag="species",
+        *(app, "/iris/v1/score", score, flowers.Flower, Classification),
+        *("Tell the species of an iris", "species"),
     )
     return app
 

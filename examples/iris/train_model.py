@@ -8,30 +8,23 @@ The threshold is balanced accuracy on the held-out set, above 0 and at most 1.
 """
 
 import logging
-from collections import Counter
 from typing import Any
 
-from pipeline.logs import StageParser, bucket_name, ending_with_errors, threshold
+from pipeline.logs import StageParser, ending_with_errors
 
 if __name__ == "__main__":
-    parser = StageParser("examples.iris.train_model", __doc__)
-    parser.add_argument("s3_bucket", metavar="S3_BUCKET", type=bucket_name)
-    parser.add_argument(
-        "threshold", metavar="BALANCED_ACCURACY_THRESHOLD", type=threshold
-    )
-    chosen = parser.parse_args()
+    chosen = StageParser(
+        "examples.iris.train_model", __doc__, threshold="BALANCED_ACCURACY_THRESHOLD"
+    ).parse_args()
 
 from pandas import DataFrame
-from pydantic import ValidationError
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import train_test_split
 from sklearn.tree import DecisionTreeClassifier
 
 from examples.iris import flowers
+from examples.iris.delivery import check_delivery
 from pipeline import aws
-
-# Of ten, two are held out.
-MIN_FLOWERS_PER_SPECIES = 10
 
 log = logging.getLogger("pipeline")
 
@@ -57,9 +50,8 @@ def main(s3_bucket: str, threshold: float) -> None:
         delivery, test_size=0.2, stratify=delivery[flowers.LABEL], random_state=42
     )
     classifier = DecisionTreeClassifier(max_depth=3, random_state=42)
-    classifier.fit(
-        train[flowers.MEASUREMENTS].to_numpy(), train[flowers.LABEL].to_numpy(str)
-    )
+    species = train[flowers.LABEL].to_numpy(str)
+    classifier.fit(train[flowers.MEASUREMENTS].to_numpy(), species)
     accuracy = score(classifier, held_out)
     log.info(f"Trained model: balanced accuracy={accuracy:.3f}.")
     if champion is not None:
@@ -77,36 +69,6 @@ def main(s3_bucket: str, threshold: float) -> None:
     aws.check_loadable(model)
     s3_location = model.put_model_to_s3(s3_bucket, flowers.MODELS_FOLDER)
     log.info(f"Model serialised and persisted to s3://{s3_location}")
-
-
-def check_delivery(dataset: aws.Dataset) -> DataFrame:
-    """Check a delivery and choose its columns by name.
-
-    Returns:
-        The same rows with the columns of a `DeliveredFlower`.
-
-    Raises:
-        ValueError: Says in one sentence what is wrong, in which column and line.
-    """
-    refused = f"Delivery {dataset.address} refused: column"
-    remedy = "correct the file and deliver it again under a newer timestamp."
-    rows = []
-    # The header is line 1.
-    for line, row in enumerate(dataset.data.to_dict("records"), start=2):
-        try:
-            rows.append(dict(flowers.DeliveredFlower.model_validate(row)))
-        except ValidationError as error:
-            fault = error.errors()[0]
-            where = f"{fault['loc'][0]}, line {line}"
-            raise ValueError(f"{refused} {where}: {fault['msg']}; {remedy}") from error
-    counts = Counter(row[flowers.LABEL] for row in rows)
-    for species in flowers.SPECIES:
-        if counts[species] < MIN_FLOWERS_PER_SPECIES:
-            raise ValueError(
-                f"{refused} {flowers.LABEL}: {species} has {counts[species]} rows, and "
-                f"each species needs {MIN_FLOWERS_PER_SPECIES}; {remedy}"
-            )
-    return DataFrame(rows)
 
 
 def score(classifier: Any, delivery: DataFrame) -> float:

@@ -6,6 +6,7 @@ from pipeline import aws
 from pipeline.estimator.piecewise_linear import CURVES, PiecewiseLinear
 from pipeline.estimator.products import FORMER_PRODUCTS, read_products
 from pipeline.estimator.step_functions import read_step_function
+from pipeline.orders import FEATURES
 
 Curve = Callable[[float], float]
 
@@ -27,10 +28,13 @@ def read_curves(model: aws.Model) -> dict[str, Curve]:
         products = read_products(model)
         if curves is not None:
             return {code: PiecewiseLinear(**curves[code]) for code in products}
+        estimator = model.model
+        if estimator.n_features_in_ != len(FEATURES):
+            raise ValueError("its features are others")
         return {
-            code: model.model.curves_[number]
-            if hasattr(model.model, "curves_")
-            else read_step_function(model.model, number)
+            code: estimator.curves_[number]
+            if hasattr(estimator, "curves_")
+            else read_step_function(estimator, number)
             for code, number in FORMER_PRODUCTS.items()
         }
     except Exception as error:

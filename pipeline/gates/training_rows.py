@@ -57,7 +57,8 @@ def find_unseen(orders: DataFrame, training_rows: str | None) -> NDArray[np.bool
     if training_rows is None:
         return np.ones(len(orders), dtype=bool)
     known = np.frombuffer(b64decode(training_rows), FINGERPRINT)
-    seen = np.isin(take_fingerprints(orders), known)
+    # Times that are too short to be told apart end at 0.
+    seen = np.isin(take_fingerprints(orders), known) & (orders[LABEL] > 0).to_numpy()
     moved = orders.assign(**{ORDERS_PLACED: orders[ORDERS_PLACED] + 1})
     by_chance = float(np.isin(take_fingerprints(moved), known).sum())
     if seen.sum() <= CHANCE_FACTOR * by_chance + CHANCE_DEVIATIONS * by_chance**0.5:

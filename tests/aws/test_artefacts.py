@@ -112,11 +112,8 @@ def test_the_newest_is_found_beyond_one_page_of_the_listing(
 ) -> None:
     put(s3, bucket, "datasets/zz_2021-07-03.csv")
     start = datetime(2010, 1, 1)
-    put(
-        s3,
-        bucket,
-        *(f"datasets/a_{start + timedelta(day):%Y-%m-%d}.csv" for day in range(KEYS_PER_PAGE)),
-    )
+    days = (start + timedelta(day) for day in range(KEYS_PER_PAGE))
+    put(s3, bucket, *(f"datasets/a_{day:%Y-%m-%d}.csv" for day in days))
     found = aws.find_latest_artefact_on_s3("csv", bucket, "datasets")
     assert found.key == "datasets/zz_2021-07-03.csv"
 

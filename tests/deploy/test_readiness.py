@@ -23,29 +23,44 @@ from tests.deploy.test_cluster import PATCH
 
 pytestmark = pytest.mark.once
 
-PRODUCTS = ["SKU001", "SKU002", "SKU003", "SKU004", "SKU005"]
-PROVEN = "/tmp/estimates-proven"
+PRODUCTS = ["SKU001", "SKU002", "SKU003", "SKU004", "new"]
+UNPROVEN = "/tmp/products-unproven"
+# Each look at this clock takes a second; the first is at the start of the probe.
+IMPORT = "import time\n"
+CLOCK = "import itertools, types\ntime = types.SimpleNamespace()\n"
+CLOCK += "time.monotonic = itertools.count().__next__\n"
 
 
 class Service:
     """Answers as it is told.
 
     Attributes:
+        products: What it documents that it can be asked for.
         estimate: What is answered to an order; None to be gone, an Event to wait for.
         asked: The products of the orders, in their order.
+        connections: How many were made to it.
+        documented: How often it was asked for its documentation.
     """
 
     def __init__(self) -> None:
         self.ready = 200
+        self.products = PRODUCTS
         self.estimate: Callable[[str], Any] = lambda product: {
             "est_hours_to_dispatch": 8.5,
             "model_version": "newest",
         }
         self.asked: list[str] = []
+        self.connections = 0
+        self.documented = 0
 
     def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
         if (method, path) == ("GET", "/readyz"):
             return self.ready, {"model_version": "newest"}
+        if (method, path) == ("GET", "/openapi.json"):
+            self.documented += 1
+            properties = {"product_code": {"enum": self.products}}
+            request = {"EstimateRequest": {"properties": properties}}
+            return 200, {"components": {"schemas": request}}
         if (method, path) == ("POST", f"/{ENDPOINT}"):
             self.asked.append(body["product_code"])
             estimate = self.estimate(body["product_code"])
@@ -59,15 +74,23 @@ def service() -> Iterator[tuple[Service, int]]:
     told = Service()
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            told.connections += 1
+            super().setup()
+
         def reply(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             order = json.loads(body) if body else None
             status, answer = told.answer(self.command, self.path, order)
             # A probe that waited for too long is gone.
             with suppress(BrokenPipeError):
+                content = json.dumps(answer).encode()
                 self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
-                self.wfile.write(json.dumps(answer).encode())
+                self.wfile.write(content)
 
         do_GET = do_POST = reply
 
@@ -80,15 +103,17 @@ def service() -> Iterator[tuple[Service, int]]:
         server.shutdown()
 
 
-def probe(port: int, directory: Path) -> tuple[int, str]:
+def probe(port: int, directory: Path, clock: str = IMPORT) -> tuple[int, str]:
     """Run the probe; returns its exit code, and what it says."""
     [container] = PATCH["spec"]["template"]["spec"]["containers"]
     python, options, command, script = container["readinessProbe"]["exec"]["command"]
     assert (python, command) == ("python", "-c")
     asked = str(STAGES["serve_model"]["service"]["port"])
-    assert script.count(f"{asked},") == 1 and script.count(PROVEN) == 1
+    for replaced in (f"{asked},", UNPROVEN, IMPORT):
+        assert script.count(replaced) == 1
     script = script.replace(f"{asked},", f"{port},")
-    script = script.replace(PROVEN, str(directory / "proven"))
+    script = script.replace(UNPROVEN, str(directory / "unproven"))
+    script = script.replace(IMPORT, clock)
     process = subprocess.run(
         [sys.executable, options, command, script], capture_output=True, text=True
     )
@@ -100,12 +125,34 @@ def test_it_is_ready_when_it_has_answered_for_each_product(
 ) -> None:
     told, port = service
     assert probe(port, tmp_path) == (0, "")
-    assert told.asked == PRODUCTS
+    assert (told.asked, told.connections) == (PRODUCTS, 1)
     # And from then on, as long as it says that it is.
     assert probe(port, tmp_path) == (0, "")
-    assert told.asked == PRODUCTS
+    assert (told.asked, told.documented) == (PRODUCTS, 1)
     told.ready = 503
     assert probe(port, tmp_path) == (1, "/readyz answered 503.\n")
+
+
+def test_it_goes_on_at_the_next_probe_where_one_has_ended(
+    service: tuple[Service, int], tmp_path: Path
+) -> None:
+    """However many products there are, a probe ends before the kubelet ends it."""
+    told, port = service
+    left = "products have not been asked for yet.\n"
+    assert probe(port, tmp_path, CLOCK) == (1, f"3 {left}")
+    assert told.asked == PRODUCTS[:2]
+    assert probe(port, tmp_path, CLOCK) == (1, f"1 {left}")
+    assert probe(port, tmp_path, CLOCK) == (0, "")
+    assert (told.asked, told.documented) == (PRODUCTS, 1)
+
+
+def test_it_is_not_ready_without_products(
+    service: tuple[Service, int], tmp_path: Path
+) -> None:
+    told, port = service
+    told.products = []
+    for _ in range(2):
+        assert probe(port, tmp_path) == (1, "/openapi.json names no product.\n")
 
 
 @pytest.mark.parametrize(
@@ -129,10 +176,11 @@ def test_it_is_not_ready_while_one_product_is_answered_wrongly(
     exit_code, said = probe(port, tmp_path)
     assert (exit_code, told.asked) == (1, PRODUCTS)
     assert sentence in said
-    # Once right is not enough for the others: it is asked for all of them again.
+    # The others have been right, and are not asked for again.
+    assert probe(port, tmp_path)[0] == 1
     told.estimate = good
     assert probe(port, tmp_path) == (0, "")
-    assert told.asked == PRODUCTS * 2
+    assert told.asked == [*PRODUCTS, PRODUCTS[-1], PRODUCTS[-1]]
 
 
 def test_it_is_not_ready_while_it_is_slow(

@@ -129,6 +129,10 @@ class Connection(asyncio.Transport):
         clock().connections.append(self)
         self.protocol.connection_made(self)
 
+    @property
+    def is_open(self) -> bool:
+        return not self.ended
+
     def say(self, data: bytes) -> None:
         self.protocol.data_received(data)
 

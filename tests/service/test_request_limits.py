@@ -33,7 +33,7 @@ def left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 async def test_who_says_nothing_is_let_go_in_time() -> None:
     silent = Server().connect()
     await asyncio.sleep(MAX_SECONDS - MOMENT)
-    assert not silent.ended
+    assert silent.is_open
     await asyncio.sleep(2 * MOMENT)
     assert silent.ended == "closed" and not silent.received
 
@@ -50,7 +50,7 @@ async def test_what_does_not_arrive_whole_is_refused_in_time(begun: bytes) -> No
     await asyncio.sleep(2 * MOMENT)
     assert slow.received.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
     # The client is to close, and is heard no more.
-    assert not slow.ended
+    assert slow.is_open
     slow.say(b"aaaaaa\r\n\r\n")
 
 
@@ -61,7 +61,7 @@ async def test_who_does_not_close_after_a_refusal_is_let_go_in_time() -> None:
     refused.say(b"garbage\r\n\r\n")
     assert refused.received.startswith(b"HTTP/1.1 400 Bad Request\r\n")
     await asyncio.sleep(MAX_SECONDS - MOMENT)
-    assert not refused.ended
+    assert refused.is_open
     await asyncio.sleep(2 * MOMENT)
     assert refused.ended == "aborted"
 
@@ -72,7 +72,7 @@ async def test_a_connection_without_a_request_is_closed_for_all_its_empty_lines(
 ):
     restless = Server().connect(saying=REQUEST)
     await asyncio.sleep(KEEP_ALIVE_SECONDS - MOMENT)
-    assert restless.received.endswith(b"\r\n\r\nok") and not restless.ended
+    assert restless.received.endswith(b"\r\n\r\nok") and restless.is_open
     restless.say(b"\r\n")
     await asyncio.sleep(2 * MOMENT)
     assert restless.ended == "closed"
@@ -84,7 +84,7 @@ async def test_a_connection_with_requests_now_and_then_is_kept() -> None:
     for _ in range(5):
         used.say(REQUEST)
         await asyncio.sleep(KEEP_ALIVE_SECONDS - MOMENT)
-    assert used.received.count(b"HTTP/1.1 200 OK") == 5 and not used.ended
+    assert used.received.count(b"HTTP/1.1 200 OK") == 5 and used.is_open
 
 
 @pytest.mark.parametrize("requests", [1, 2])

@@ -13,6 +13,8 @@ pytestmark = pytest.mark.process
 
 STAGES = ["serve_model", "train_model"]
 
+pytestmark = pytest.mark.process
+
 
 def run_stage(stage: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a stage that shall end by itself; stderr lists what it imported."""
@@ -65,7 +67,8 @@ def test_a_mistake_is_one_sentence_at_once(
     assert process.returncode == 1
     assert re.fullmatch(
         rf"\S+ - ERROR - \S+ - Invalid arguments passed to {stage}\.py: "
-        rf"{re.escape(mistake)}; see python -m pipeline\.{stage} --help\.\n",
-        process.stdout,
+        rf"{re.escape(mistake)}; see python -m pipeline\.{stage} --help\.",
+        process.stdout.splitlines()[0],
     )
+    assert f"Usage: python -m pipeline.{stage} S3_BUCKET" in process.stdout
     assert_little_is_imported(process)

@@ -164,8 +164,8 @@ def test_a_warning_threshold_that_can_never_fire_is_told(
     [
         (lambda week: week.drop(columns="product_code"), "product_code is missing"),
         (lambda week: week[:0], "it has no rows"),
-        (lambda week: week[:20], "too few rows"),
-        (lambda week: week.assign(product_code="SKU777"), r"unknown \(SKU777\)"),
+        (lambda week: week[:20], "no product has 10 orders, the fewest to learn from"),
+        (lambda week: week.assign(product_code=""), "500 rows are missing"),
         (lambda week: week.assign(orders_placed="x"), "500 rows are not numeric"),
         (lambda week: week.assign(hours_to_dispatch=-1.0), "500 rows are negative"),
     ],
@@ -218,8 +218,10 @@ def test_prepare_data_splits_by_product() -> None:
 
 
 def test_preprocess_chooses_features_by_name() -> None:
-    orders = DataFrame({"product_code": ["SKU004"], "orders_placed": [30]})
-    assert preprocess(orders).tolist() == [[30.0, 3.0]]
+    orders = DataFrame({"product_code": ["B", "A"], "orders_placed": [30, 7]})
+    assert preprocess(orders).tolist() == [[30.0, 1.0], [7.0, 0.0]]
+    numbers = {"A": 5, "B": 3}
+    assert preprocess(orders, numbers).tolist() == [[30.0, 3.0], [7.0, 5.0]]
 
 
 def test_train_model_yields_a_fitted_model_and_its_held_out_metrics() -> None:
@@ -247,8 +249,10 @@ def test_all_faults_of_a_model_are_told() -> None:
 def test_a_model_that_fails_verification_is_not_persisted(
     bucket: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    week = make_week(rows=500, seed=3)
-    deliver(bucket, week.assign(orders_placed=7.0, hours_to_dispatch=[1, 2] * 250))
+    week = make_week(rows=1000, seed=3)
+    falling = np.maximum(0, 60 - 0.15 * week["orders_placed"])
+    noise = np.random.default_rng(0).normal(0, 0.1, len(week))
+    deliver(bucket, week.assign(hours_to_dispatch=np.abs(falling + noise)))
     with pytest.raises(RuntimeError, match="Trained model failed verification: "):
         main(bucket, 0.01, 0.9, SMALL_GRID)
     assert count_models(bucket) == 0

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from copy import deepcopy
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +56,9 @@ def service(s3: S3Client) -> Iterator[tuple[str, aws.Model]]:
     deliver_flowers(make_flowers(), datetime.now(UTC), BUCKET, "datasets")
     train(BUCKET, 0.9)
     model = aws.get_latest_pkl_model_from_s3(BUCKET, "models")
-    add_dispatch_model(BUCKET, datetime(2998, 1, 1))
+    # Later than the good one, and within what clocks differ.
+    soon = datetime.now(UTC) + timedelta(minutes=1)
+    add_dispatch_model(BUCKET, soon)
     other = model.model.__class__().fit([[0.0], [1.0]], ["no", "yes"])
     dataset = aws.get_latest_csv_dataset_from_s3(BUCKET, "datasets")
     unusable = [
@@ -67,8 +69,9 @@ def service(s3: S3Client) -> Iterator[tuple[str, aws.Model]]:
         change(model, tree_=other.tree_),
         change(model, predict_proba=[]),
     ]
-    for day, content in enumerate(unusable, start=1):
-        key = f"models/iris_2999-01-0{day}.pkl"
+    for second, content in enumerate(unusable, start=1):
+        at = soon + timedelta(seconds=second)
+        key = f"models/{aws.make_timestamped_filename('iris', at, 'pkl')}"
         s3.put_object(Bucket=BUCKET, Key=key, Body=content)
     with running("serve_model.py", BUCKET, folder=FOLDER) as (_, address):
         yield address, model

@@ -13,7 +13,8 @@ from pandas import DataFrame
 from types_boto3_s3 import S3Client
 
 from examples.iris import flowers
-from examples.iris.train_model import check_delivery, main
+from examples.iris.delivery import check_delivery
+from examples.iris.train_model import main
 from pipeline import aws
 from sandbox.flowers import deliver_flowers, make_flowers
 from tests.examples.iris.test_serve_model import add_dispatch_model
@@ -43,6 +44,7 @@ def count_models(bucket: str) -> int:
     return len(aws.list_artefacts_on_s3("pkl", bucket, "models"))
 
 
+@pytest.mark.process
 def test_the_stage_publishes_a_model_that_tells_held_out_flowers(bucket: str) -> None:
     address = deliver(bucket, make_flowers())
     folder = ROOT / "examples" / "iris"
@@ -59,6 +61,7 @@ def test_the_stage_publishes_a_model_that_tells_held_out_flowers(bucket: str) ->
     assert f"|train_dataset_hash:{week.hash}|" in str(model)
 
 
+@pytest.mark.process
 def test_what_teaches_nothing_is_not_published(bucket: str) -> None:
     delivery = make_flowers()
     shuffled = delivery[flowers.LABEL].sample(frac=1, random_state=1).to_numpy()
@@ -92,7 +95,7 @@ def test_what_has_been_learnt_already_is_told_and_compared(
     assert "There is no champion to compare with." in caplog.text
     assert "Nothing new" not in caplog.text
     # A model of another pipeline is none to compare with.
-    add_dispatch_model(bucket, datetime.now(UTC) + timedelta(hours=1))
+    add_dispatch_model(bucket, datetime.now(UTC) + timedelta(minutes=1))
     main(bucket, 0.9)
     assert "No champion: Model name:time-to-dispatch|" in caplog.text
     assert "Nothing new has arrived" in caplog.text
