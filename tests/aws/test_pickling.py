@@ -167,6 +167,7 @@ def test_a_hostile_estimator_is_refused_and_executes_nothing(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.process
 def test_the_payloads_are_real(tmp_path: Path) -> None:
     """Python's own unpickler executes them."""
     for name in ("os.system", "builtins.eval", "attribute chain", "memo trick", "OBJ"):

@@ -9,6 +9,8 @@ import pytest
 
 from tests.stages.services import ROOT, TIMEOUT_SECONDS
 
+pytestmark = pytest.mark.process
+
 STAGES = ["serve_model", "train_model"]
 
 pytestmark = pytest.mark.process

@@ -45,6 +45,7 @@ def count_models(bucket: str) -> int:
 
 
 @pytest.mark.process
+@pytest.mark.process
 def test_the_stage_publishes_a_model_that_tells_held_out_flowers(bucket: str) -> None:
     address = deliver(bucket, make_flowers())
     folder = ROOT / "examples" / "iris"
@@ -61,6 +62,7 @@ def test_the_stage_publishes_a_model_that_tells_held_out_flowers(bucket: str) ->
     assert f"|train_dataset_hash:{week.hash}|" in str(model)
 
 
+@pytest.mark.process
 @pytest.mark.process
 def test_what_teaches_nothing_is_not_published(bucket: str) -> None:
     delivery = make_flowers()
