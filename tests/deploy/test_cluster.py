@@ -208,10 +208,10 @@ def test_pods_run_as_the_user_of_the_image() -> None:
 
 def test_no_stage_requests_more_than_its_limit() -> None:
     [limit] = only("LimitRange")["spec"]["limits"]
-    assert limit["default"] == {"cpu": "1", "memory": "1Gi"}
+    assert limit["default"] == {"cpu": "1", "memory": "1536Mi"}
     for stage in STAGES.values():
         assert stage["cpu_request"] <= 1
-        assert stage["memory_request_mb"] * 10**6 < 2**30
+        assert stage["memory_request_mb"] * 10**6 < 1536 * 2**20
 
 
 def test_the_patch_and_the_service_agree() -> None:
@@ -246,8 +246,9 @@ def test_every_selector_finds_the_pods_of_the_service() -> None:
 
 @pytest.mark.process
 def test_the_paths_that_are_asked_for_exist() -> None:
-    estimator = DummyRegressor().fit([[0, 0]], [1])
-    paths = create_app(aws.Model("any", estimator, DATASET)).openapi()["paths"]
+    curves = {"SKU001": {"orders_placed": [0.0], "hours": [1.0]}}
+    model = aws.Model("any", DummyRegressor(), DATASET, {"curves": curves})
+    paths = create_app(model).openapi()["paths"]
     [path] = only("Ingress")["spec"]["rules"][0]["http"]["paths"]
     assert ENDPOINT in paths and ENDPOINT.startswith(path["path"])
     annotations = only("Ingress")["metadata"]["annotations"]
