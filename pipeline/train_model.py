@@ -17,6 +17,7 @@ the first a model is refused, below the second there is a WARNING.
 """
 
 import logging
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -102,6 +103,10 @@ HYPERPARAM_GRID: dict[str, list[Any]] = {
 }
 # Whatever has another name is a delivery if it has its columns.
 DELIVERY_NAME = "time_to_dispatch"
+# To read the newest delivery, which may be replaced meanwhile.
+ATTEMPTS = 3
+# So many files are named in one line of the log.
+NAMED = 10
 # A delivery comes each Friday; a day more for one that is late.
 OLDEST_DELIVERY = timedelta(days=8)
 
@@ -223,14 +228,27 @@ def check_features() -> None:
 
 
 def find_delivery(s3_bucket: str) -> aws.Dataset:
-    """Read the newest delivery.
+    """Read the newest delivery, and look again if it is replaced meanwhile.
 
     What else is newer is told in one WARNING: what no delivery is called or placed
     like, other files, and deliveries that S3 does not let us read.
 
     Raises:
         ValueError: The newest delivery cannot be read as CSV.
-        RuntimeError: There is none, or S3 could not be read.
+        RuntimeError: There is none, it keeps changing, or S3 could not be read.
+    """
+    for _ in range(ATTEMPTS - 1):
+        with suppress(aws.Replaced):
+            return look_for_delivery(s3_bucket)
+    return look_for_delivery(s3_bucket)
+
+
+def look_for_delivery(s3_bucket: str) -> aws.Dataset:
+    """Read the newest delivery.
+
+    Raises:
+        Replaced: It was replaced between listing and reading.
+        Exception: As for `find_delivery`.
     """
     survey = aws.survey_folder("csv", s3_bucket, DATASETS_FOLDER)
     passed_over = survey.passed_over
@@ -242,7 +260,8 @@ def find_delivery(s3_bucket: str) -> aws.Dataset:
         reason = str(read)
         passed_over.append(aws.PassedOver(artefact.address, artefact.timestamp, reason))
     newer = [each for each in passed_over if not found or each.when > found.datetime]
-    told = "; ".join(f"{each.address} {each.reason}" for each in newer)
+    told = "; ".join(f"{each.address} {each.reason}" for each in newer[:NAMED])
+    told += f"; and {len(newer) - NAMED} more" if len(newer) > NAMED else ""
     if found is None:
         raise RuntimeError(
             f"No delivery found in s3://{s3_bucket}/{DATASETS_FOLDER}/; deliver one "
@@ -258,13 +277,13 @@ def read_delivery(artefact: aws.S3TimestampedArtefact) -> aws.Dataset | str:
     """Read a delivery; of another file, the reason why it is none.
 
     Raises:
-        ValueError: It is named as a delivery, and cannot be read as CSV.
-        S3Failure: S3 could not be read.
+        ValueError, TooLarge: It is named as a delivery, and cannot be read as CSV.
+        Replaced, S3Failure: S3 could not be read.
     """
     is_named = artefact.key.rpartition("/")[2].startswith(DELIVERY_NAME)
     try:
         dataset = aws.get_csv_dataset(artefact)
-    except ValueError as error:
+    except (ValueError, aws.TooLarge) as error:
         if is_named:
             raise
         return f"is no delivery: {error}"
@@ -529,7 +548,7 @@ def describe_products(
             products[code] = {
                 "orders": known.orders or 0,
                 "learnt_from": known.learnt_from,
-                "learnt_at": known.learnt_at,
+                "learnt_at": known.learnt_at or champion.model.creation_time,
             }
     return {CURVES: curves, PRODUCTS: products}
 

@@ -131,6 +131,10 @@ class NothingFound(RuntimeError):
     """There is no object that may be taken."""
 
 
+class Replaced(RuntimeError):
+    """An object was replaced or deleted after it was listed."""
+
+
 class S3Object(NamedTuple):
     """What was read from S3, and exactly what was read."""
 

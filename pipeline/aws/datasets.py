@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pipeline.aws.artefacts import (
     DELIVER_LESS,
     MAX_BYTES,
+    Replaced,
     S3Object,
     S3TimestampedArtefact,
     TooLarge,
@@ -56,14 +57,15 @@ def get_csv_dataset(artefact: S3TimestampedArtefact) -> Dataset:
     """Get a CSV that was listed, each field as text: see `read_csv_text`.
 
     Raises:
-        RuntimeError: It has been replaced or deleted since, or S3 could not be read.
+        Replaced: It has been replaced or deleted since.
+        S3Failure: S3 could not be read.
         TooLarge: It has too many bytes, rows or columns to train on in the memory of
             the pod.
         ValueError: The object cannot be read as CSV.
     """
     found = get_object_from_s3(artefact)
     if found is None:
-        raise RuntimeError(
+        raise Replaced(
             f"{artefact.address} was replaced or deleted after it was listed; wait "
             "until its delivery is complete, then retry."
         )

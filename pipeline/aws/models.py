@@ -113,6 +113,11 @@ class Model:
         return self._model
 
     @property
+    def creation_time(self) -> str:
+        """When it was made, in UTC and ISO 8601."""
+        return self._creation_time.isoformat()
+
+    @property
     def train_dataset_key(self) -> str:
         return self._train_dataset_key
 

@@ -15,7 +15,7 @@ from pipeline.search.splits import list_splits
 __all__ = ["TiedNodes", "find_tied_nodes"]
 
 # How many pairs of a node and a cell are looked at in one go: bounds the memory.
-PAIRS_IN_ONE_GO = 1_000_000
+PAIRS_IN_ONE_GO = 250_000
 
 
 class TiedNodes(NamedTuple):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
 PAGE = ROOT / "docs" / "reliability.md"
-ROWS = 200
+ROWS = 600
 NOW = datetime.now(UTC)
 SMALL_GRID = {"random_state": [42], "max_depth": [8], "min_samples_leaf": [5]}
 EVER = 1_000
@@ -75,6 +75,12 @@ class Outcome(NamedTuple):
     bucket: str
     says: str
     again: str
+
+
+def refuse_the_newest(request: Request) -> None:
+    """Refuse whoever reads the newest of the models, and no other."""
+    newest = "older" not in request.path
+    (ACCESS_DENIED if newest else s3_proxy.pass_on)(request)
 
 
 def replace_delivery(request: Request) -> None:
@@ -126,6 +132,7 @@ LASTING = [
     Fault("the delivery is replaced", READ, replace_delivery),
     Fault("S3 answers 500", READ_MODEL, INTERNAL_ERROR),
     Fault("one byte of the body is changed", READ_MODEL, CHANGED),
+    Fault("S3 answers 403 for it, not for an older one", READ_MODEL, refuse_the_newest),
     Fault("S3 answers 500", READ, INTERNAL_ERROR, first=2),
     Fault("connections are refused", WRITE, s3_proxy.refuse_for_ever),
     Fault("S3 answers 500", WRITE, INTERNAL_ERROR),
@@ -172,6 +179,7 @@ LOG = [
     "Starting train-model stage",
     "Retrieved dataset",
     "Checked delivery",
+    "Scored the model in service",
     "Drift",
     "Grown for all candidates",
     "Fitted because they could win",
@@ -283,10 +291,14 @@ def make_bucket_with_deliveries(weeks: int) -> str:
 
 
 def make_bucket_with_champion() -> str:
-    """A bucket with last week's delivery and its model, and this week's delivery."""
+    """A bucket with last week's delivery and its model, and this week's delivery.
+
+    The model is there twice, for training is to go back to the older one.
+    """
     bucket = make_bucket_with_deliveries(weeks=2)
     key, content = champion()
-    s3_client().put_object(Bucket=bucket, Key=key, Body=content)
+    for name in (key, "models/older_2021-07-02T23:45:28.pkl"):
+        s3_client().put_object(Bucket=bucket, Key=name, Body=content)
     return bucket
 
 
@@ -374,6 +386,7 @@ def tell_log(lines: list[str], bucket: str) -> str:
             message = re.sub(r"http://127\.0\.0\.1:\d+", "https://S3", message)
             message = re.sub(r"[\d-]{10}T\d\d(:|%3A)\d\d(:|%3A)\d\d", "TIME", message)
             message = re.sub(r"checksum:? [\w+/]{6}==", "checksum ...", message)
+            message = re.sub(r": r-squared=.*", "", message)
             told.append(f"{level}: {message}")
     return "<br>".join(told)
 

@@ -6,6 +6,8 @@ Each test starts from a bucket with a good week of 1,000 orders and the model of
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -323,3 +325,42 @@ def test_an_ordinary_run_ends_with_one_line_that_says_what_came_out(
     assert " - INFO - " in log[-1]
     assert f"persisted to s3://{served}/models/time-to-dispatch_" in log[-1]
     assert sum("rift" in line for line in log) == 1
+
+
+@pytest.mark.parametrize(
+    "file", ["99930f9-first-unsigned.pkl", "99930f9-plain-tree-without-metadata.pkl"]
+)
+def test_a_product_that_is_gone_keeps_its_estimates_of_an_older_model(
+    bucket: str, s3: S3Client, file: str
+) -> None:
+    content = (Path(__file__).parents[1] / "published_models" / file).read_bytes()
+    key = f"models/time-to-dispatch_{LAST_WEEK:%Y-%m-%dT%H:%M:%S}.pkl"
+    s3.put_object(Bucket=bucket, Key=key, Body=content)
+    before = newest(bucket)
+    week = next_week()
+    deliver(bucket, week[week["product_code"] != "SKU002"])
+    exit_code, log = train(bucket)
+    assert exit_code == 0, log[-1]
+    kept = read_products(newest(bucket))["SKU002"]
+    assert kept.is_kept and kept.learnt_at == before.creation_time
+    curves = read_curves(newest(bucket))
+    for orders in (0, 1, 50, 300):
+        assert curves["SKU002"](orders) == read_curves(before)["SKU002"](orders)
+
+
+def test_a_delivery_that_is_replaced_while_it_is_read_is_read_again(
+    served: str, s3: S3Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = deliver(served, next_week(seed=3))
+    read = aws.get_csv_dataset
+    corrected = next_week().to_csv(index=False).encode()
+
+    def replace_and_read(artefact: aws.S3TimestampedArtefact) -> aws.Dataset:
+        monkeypatch.setattr(aws, "get_csv_dataset", read)
+        s3.put_object(Bucket=served, Key=key, Body=corrected)
+        return read(artefact)
+
+    monkeypatch.setattr(aws, "get_csv_dataset", replace_and_read)
+    exit_code, log = train(served)
+    assert exit_code == 0, log[-1]
+    assert newest(served).train_dataset_hash == sha256(corrected).hexdigest()
