@@ -5,7 +5,7 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from importlib.util import find_spec
 from io import StringIO
 
@@ -30,14 +30,16 @@ def run_here(
     output, errors = StringIO(), StringIO()
     code: object = 0
     with (
+        ExitStack() as stack,
         pytest.MonkeyPatch.context() as patch,
         its_own_log(),
-        its_own_s3_client(patch),
         redirect_stdout(output),
         redirect_stderr(errors),
     ):
         for name, value in environment.items():
             patch.setenv(name, value)
+        if any(name.startswith("AWS_") for name in environment):
+            stack.enter_context(its_own_s3_client(patch))
         patch.setattr(sys, "argv", [spec.origin, *arguments])
         try:
             runpy.run_path(spec.origin, run_name="__main__")

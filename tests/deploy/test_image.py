@@ -74,6 +74,7 @@ def test_the_code_of_deploy_that_is_copied_is_whole() -> None:
         assert files <= set(ingredients(RECIPE))
 
 
+@pytest.mark.process
 def test_printing_and_writing_the_name_agree() -> None:
     command = [sys.executable, "-m", "deploy.image"]
     printed = subprocess.check_output(command, cwd=ROOT, text=True)

@@ -24,6 +24,7 @@ subprocess.run([sys.executable, "-c", {CHILD!r}])
 """
 
 
+@pytest.mark.process
 def test_bodywork_ends_with_who_started_it() -> None:
     """Killed, a release would else go live after another one."""
     with subprocess.Popen(

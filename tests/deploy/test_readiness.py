@@ -21,7 +21,7 @@ from deploy.releases import ENDPOINT
 from tests.deploy.test_bodywork_yaml import STAGES
 from tests.deploy.test_cluster import PATCH
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.process]
 
 PRODUCTS = ["SKU001", "SKU002", "SKU003", "SKU004", "new"]
 UNPROVEN = "/tmp/products-unproven"

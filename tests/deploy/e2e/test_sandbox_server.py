@@ -89,7 +89,7 @@ def address(
 def test_what_is_put_is_found_and_read(address: str) -> None:
     content = b"\r\n a:b|c \x00"
     for days in range(3):
-        name = aws.make_timestamped_filename("model", NOW + timedelta(days), "pkl")
+        name = aws.make_timestamped_filename("model", NOW + timedelta(days - 2), "pkl")
         assert aws.put_object_to_s3(content + b"%d" % days, BUCKET, "found", name)
     found = get_latest_object_from_s3("pkl", BUCKET, "found")
     assert (found.artefact.key, found.content) == (f"found/{name}", content + b"2")
