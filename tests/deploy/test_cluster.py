@@ -160,6 +160,21 @@ def test_the_weekly_run_is_one_of_the_files_of_the_image() -> None:
     assert not {"args", "image"} & set(container)
 
 
+def test_the_weekly_run_knows_its_job_and_has_secrets_that_are_made() -> None:
+    spec = SCHEDULE["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    [container] = spec["containers"]
+    [job] = container["env"]
+    label = "metadata.labels['batch.kubernetes.io/job-name']"
+    assert (job["name"], job["valueFrom"]["fieldRef"]["fieldPath"]) == (
+        "JOB_NAME",
+        label,
+    )
+    [kustomization] = load(SECRETS / "kustomization.yaml")
+    made = {each["name"] for each in kustomization["secretGenerator"]}
+    secrets = {each["secretRef"]["name"] for each in container["envFrom"]}
+    assert len(secrets) == 2 and secrets <= made
+
+
 def test_the_lease_is_that_of_the_weekly_run() -> None:
     lease = only("Lease")
     assert lease["metadata"] == SCHEDULE["metadata"]

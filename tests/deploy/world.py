@@ -30,8 +30,8 @@ LEASE = (
 PREVIOUS = "release-2021-07-02-before"
 # What a release is made of.
 PATHS = ("bodywork.yaml", "deploy", "pipeline")
-# The neighbour of `bodywork` in its environment: notes what it is to run. In that of the
-# stages, tells the newest delivery, and notes what the webhook is told.
+# The neighbour of `bodywork` in its environment: notes what it is to run. As that of
+# the stages, tells the newest delivery, and notes what the webhook is told.
 PYTHON = """#!/bin/sh
 case "$2" in
 pipeline.deliveries) test -d pipeline || exit 72
