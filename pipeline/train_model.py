@@ -17,8 +17,6 @@ the first a model is refused, below the second there is a WARNING.
 """
 
 import logging
-from contextlib import suppress
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -42,11 +40,11 @@ from sklearn.metrics import mean_absolute_error, r2_score
 from pipeline import aws
 from pipeline.estimator import (
     CURVES,
-    PRODUCTS,
     Champion,
     FeatureAndLabels,
     MonotoneTreeRegressor,
-    as_piecewise_linear,
+    describe_curves,
+    describe_products,
     number_products,
     prepare_data,
     preprocess,
@@ -55,7 +53,6 @@ from pipeline.estimator import (
     training_rows,
 )
 from pipeline.gates import (
-    DELIVERY_NAME,
     KEPT,
     TRAINING_ROWS,
     Examined,
@@ -65,14 +62,13 @@ from pipeline.gates import (
     compare_errors,
     count_falls,
     examine_delivery,
+    find_delivery,
     find_model_faults,
     measure_drift,
-    read_delivery,
     summarize_drift,
     write_training_rows,
 )
 from pipeline.orders import (
-    DATASETS_FOLDER,
     FEATURES,
     LABEL,
     MODELS_FOLDER,
@@ -103,10 +99,6 @@ HYPERPARAM_GRID: dict[str, list[Any]] = {
     "min_samples_split": [*range(2, 11)],
     "min_samples_leaf": [*range(2, 11)],
 }
-# To read the newest delivery, which may be replaced meanwhile.
-ATTEMPTS = 3
-# So many files are named in one line of the log.
-NAMED = 10
 # A delivery comes each Friday; a day more for one that is late.
 OLDEST_DELIVERY = timedelta(days=8)
 
@@ -125,6 +117,11 @@ class TaskMetrics(NamedTuple):
     r_squared: float
     mean_absolute_error: float
     cross_validated_r_squared: float | None = None
+
+    def __str__(self) -> str:
+        return (
+            f"r-squared={self.r_squared:.3f}, MAE={self.mean_absolute_error:.3f} hours"
+        )
 
 
 def main(
@@ -152,43 +149,32 @@ def main(
     """
     log.info("Starting train-model stage.")
     check_features()
-    if metric_warning_threshold < metric_error_threshold:
-        log.warning(
-            f"Warning threshold {metric_warning_threshold} is below error threshold "
-            f"{metric_error_threshold}, so the warning can never fire."
-        )
-    dataset = find_delivery(s3_bucket)
-    log.info(f"Retrieved dataset from {dataset.address} (SHA-256 {dataset.hash}).")
-    if only_if_new and was_trained_on(s3_bucket, dataset):
-        log.info(f"Nothing to do: a model was trained on {dataset.address} already.")
-        return
-
     with collecting_warnings() as warnings:
-        model_in_service = aws.get_champion_from_s3(
-            s3_bucket, MODELS_FOLDER, check=read_champion
-        )
-        champion = read_champion(model_in_service) if model_in_service else None
+        if metric_warning_threshold < metric_error_threshold:
+            log.warning(
+                f"Warning threshold {metric_warning_threshold} is below error "
+                f"threshold {metric_error_threshold}, so the warning can never fire."
+            )
+        dataset = find_delivery(s3_bucket)
+        address = dataset.address
+        log.info(f"Retrieved dataset from {address} (SHA-256 {dataset.hash}).")
+        if only_if_new and was_trained_on(s3_bucket, dataset):
+            log.info(f"Nothing to do: a model was trained on {address} already.")
+            return
+        champion = find_champion(s3_bucket)
         warn_if_nothing_new(dataset, champion)
         delivery = examine(dataset, champion, accept_shift)
         drift = report_drift(s3_bucket, delivery, champion)
 
         feature_and_labels = prepare_data(delivery.orders)
         model, metrics = train_model(feature_and_labels, hyperparam_grid)
-        log.info(
-            f"Trained model: r-squared={metrics.r_squared:.3f}, "
-            f"MAE={metrics.mean_absolute_error:.3f} hours."
-        )
+        log.info(f"Trained model: {metrics}.")
         validate_trained_model_logic(model, feature_and_labels)
         projection = assess_projection(model, feature_and_labels)
         check_metrics(
-            metrics,
-            metric_error_threshold,
-            metric_warning_threshold,
-            dataset.address,
+            metrics, metric_error_threshold, metric_warning_threshold, address
         )
-        comparison = challenge(
-            champion, model, feature_and_labels, dataset.address
-        )
+        comparison = challenge(champion, model, feature_and_labels, address)
         if comparison.get("outcome") == Outcome.NOTHING_NEW.value:
             return
         evaluation = {
@@ -197,15 +183,12 @@ def main(
             "accepted_shift": dataset.key if delivery.shifts else None,
             "champion": comparison or None,
             "drift": drift,
-            **describe_products(model, delivery, dataset, champion),
+            **describe_products(model, delivery.orders, dataset, champion),
             TRAINING_ROWS: write_training_rows(training_rows(feature_and_labels)),
         }
         wrapped_model = wrap_model(model, dataset, metrics, evaluation)
-    outcome = (
-        f"r-squared={metrics.r_squared:.3f}, MAE={metrics.mean_absolute_error:.3f} "
-        f"hours, warnings above: {len(warnings)}."
-    )
     level = logging.WARNING if warnings else logging.INFO
+    outcome = f"{metrics}, warnings above: {len(warnings)}."
     if dry_run:
         log.log(level, f"Dry run: the model is good, and was not persisted: {outcome}")
         return
@@ -227,52 +210,6 @@ def check_features() -> None:
         )
 
 
-def find_delivery(s3_bucket: str) -> aws.Dataset:
-    """Read the newest delivery, and look again if it is replaced meanwhile.
-
-    What else is newer is told in one WARNING: what no delivery is called or placed
-    like, other files, and deliveries that S3 does not let us read.
-
-    Raises:
-        ValueError: The newest delivery cannot be read as CSV.
-        RuntimeError: There is none, it keeps changing, or S3 could not be read.
-    """
-    for _ in range(ATTEMPTS - 1):
-        with suppress(aws.Replaced):
-            return look_for_delivery(s3_bucket)
-    return look_for_delivery(s3_bucket)
-
-
-def look_for_delivery(s3_bucket: str) -> aws.Dataset:
-    """Read the newest delivery.
-
-    Raises:
-        Replaced: It was replaced between listing and reading.
-        Exception: As for `find_delivery`.
-    """
-    survey = aws.survey_folder("csv", s3_bucket, DATASETS_FOLDER)
-    passed_over = survey.passed_over
-    found = None
-    for artefact, read in aws.read_each(survey.usable, read_delivery):
-        if isinstance(read, aws.Dataset):
-            found = read
-            break
-        reason = str(read)
-        passed_over.append(aws.PassedOver(artefact.address, artefact.timestamp, reason))
-    newer = [each for each in passed_over if not found or each.when > found.datetime]
-    told = "; ".join(f"{each.address} {each.reason}" for each in newer[:NAMED])
-    told += f"; and {len(newer) - NAMED} more" if len(newer) > NAMED else ""
-    if found is None:
-        raise RuntimeError(
-            f"No delivery found in s3://{s3_bucket}/{DATASETS_FOLDER}/; deliver one "
-            f"named like {DELIVERY_NAME}_2021-07-03T23:00:00.csv"
-            + (f" (what is there: {told})." if told else ".")
-        )
-    if newer:
-        log.warning(f"Passed over, though newer than {found.address}: {told}.")
-    return found
-
-
 def was_trained_on(s3_bucket: str, dataset: aws.Dataset) -> bool:
     """Whether a model in the bucket was trained on a delivery, even if it is not the
     one in service any more."""
@@ -283,6 +220,12 @@ def was_trained_on(s3_bucket: str, dataset: aws.Dataset) -> bool:
         if model is not None and model.train_dataset_hash == dataset.hash:
             return True
     return False
+
+
+def find_champion(s3_bucket: str) -> Champion | None:
+    """Find the model that a service would take now; None, and why, if there is none."""
+    model = aws.get_champion_from_s3(s3_bucket, MODELS_FOLDER, check=read_champion)
+    return read_champion(model) if model else None
 
 
 def warn_if_nothing_new(dataset: aws.Dataset, champion: Champion | None) -> None:
@@ -497,48 +440,6 @@ def challenge(
 def numbers_of(model: BaseEstimator) -> dict[str, int] | None:
     """The product numbers that a model was trained with; None if it has none."""
     return getattr(model, "product_numbers_", None)
-
-
-def describe_products(
-    model: MonotoneTreeRegressor,
-    delivery: Examined,
-    dataset: aws.Dataset,
-    champion: Champion | None,
-) -> dict[str, Any]:
-    """Put together the curves of all products, learnt and kept, and what they are from.
-
-    Returns:
-        For the metadata.
-    """
-    orders = delivery.orders[PRODUCT_CODE].value_counts()
-    curves = describe_curves(model)
-    products = {
-        code: {
-            "orders": int(orders[code]),
-            "learnt_from": dataset.key,
-            "learnt_at": dataset.datetime.isoformat(),
-            "number": number,
-        }
-        for code, number in model.product_numbers_.items()
-    }
-    if champion is not None:
-        for code in delivery.kept:
-            known = champion.products[code]
-            curves[code] = asdict(as_piecewise_linear(champion.curves[code]))
-            products[code] = {
-                "orders": known.orders or 0,
-                "learnt_from": known.learnt_from,
-                "learnt_at": known.learnt_at or champion.model.creation_time,
-            }
-    return {CURVES: curves, PRODUCTS: products}
-
-
-def describe_curves(model: MonotoneTreeRegressor) -> dict[str, Any]:
-    """The curves of a projected tree by product code, in plain types."""
-    return {
-        code: asdict(model.curves_[number])
-        for code, number in model.product_numbers_.items()
-    }
 
 
 def wrap_model(

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.estimator.champion import Champion, read_champion
 from pipeline.estimator.contents import CONTENTS, TREE, check_tree
-from pipeline.estimator.curves import as_piecewise_linear, read_curves
+from pipeline.estimator.curves import read_curves
 from pipeline.estimator.features import ORDERS_FEATURE, PRODUCT_FEATURE
+from pipeline.estimator.lineage import describe_curves, describe_products
 from pipeline.estimator.piecewise_linear import CURVES, PiecewiseLinear
 from pipeline.estimator.products import PRODUCTS, Product, read_products
 
@@ -39,8 +40,9 @@ __all__ = [
     "PiecewiseLinear",
     "Product",
     "TREE",
-    "as_piecewise_linear",
     "check_tree",
+    "describe_curves",
+    "describe_products",
     "number_products",
     "prepare_data",
     "preprocess",

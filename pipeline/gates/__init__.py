@@ -7,7 +7,7 @@ from pipeline.gates.drift import KEPT, Drift, measure_drift, summarize_drift
 from pipeline.gates.examination import Examined, examine_delivery
 from pipeline.gates.model_logic import count_falls, find_model_faults
 from pipeline.gates.recognition import (
-    DELIVERY_NAME,
+    find_delivery,
     is_named_as_delivery,
     read_delivery,
 )
@@ -15,7 +15,6 @@ from pipeline.gates.training_rows import TRAINING_ROWS, write_training_rows
 
 __all__ = [
     "Challenge",
-    "DELIVERY_NAME",
     "DeliveryRefused",
     "Drift",
     "Examined",
@@ -27,6 +26,7 @@ __all__ = [
     "compare_errors",
     "count_falls",
     "examine_delivery",
+    "find_delivery",
     "find_model_faults",
     "is_named_as_delivery",
     "measure_drift",
