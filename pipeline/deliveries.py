@@ -1,7 +1,8 @@
 """Deliveries before they are delivered: what the training stage would say of them.
 
-Of each file one line is printed: what is in it, or the sentence with which the stage
-would refuse it. The exit code is 0 if all are good, and 1 otherwise.
+check prints of each file one line: what is in it, or the sentence with which the stage
+would refuse it. The exit code is 0 if all are good, and 1 otherwise. newest prints when
+the newest delivery in a bucket is dated, and its key.
 """
 
 import sys
@@ -14,9 +15,10 @@ from pandas import DataFrame
 
 from pipeline import aws
 from pipeline.estimator import Champion, read_champion
-from pipeline.gates import examine_delivery
+from pipeline.gates import examine_delivery, is_named_as_delivery, read_delivery
 from pipeline.logs import printable
 from pipeline.orders import (
+    DATASETS_FOLDER,
     HOURS_TO_DISPATCH,
     MODELS_FOLDER,
     ORDERS_PLACED,
@@ -53,6 +55,21 @@ def check(chosen: Namespace) -> int:
             refused += 1
         print(printable(line), flush=True)
     return int(refused > 0)
+
+
+def tell_newest(bucket: str) -> int:
+    """Print date and key of the newest delivery, whatever is in it.
+
+    Raises:
+        RuntimeError: There is none, or S3 could not be read.
+    """
+    for artefact in aws.survey_folder("csv", bucket, DATASETS_FOLDER).usable:
+        if is_named_as_delivery(artefact) or isinstance(
+            read_delivery(artefact), aws.Dataset
+        ):
+            print(f"{artefact.timestamp.isoformat()} {printable(artefact.key)}")
+            return 0
+    raise RuntimeError(f"No delivery found in {S3}{bucket}/{DATASETS_FOLDER}/.")
 
 
 def find_champion(bucket: str) -> Champion:
@@ -144,6 +161,9 @@ def parse(arguments: Sequence[str]) -> Namespace:
     command.add_argument(
         "--against", metavar="BUCKET", help="check against the model in service as well"
     )
+    explanation = "print when the newest delivery is dated, and its key"
+    command = commands.add_parser("newest", help=explanation, description=explanation)
+    command.add_argument("bucket", metavar="BUCKET")
     return parser.parse_args(arguments)
 
 
@@ -155,7 +175,8 @@ def main(arguments: Sequence[str]) -> int:
         ValueError: The signing key is none.
         SystemExit: The arguments are invalid.
     """
-    return check(parse(arguments))
+    chosen = parse(arguments)
+    return tell_newest(chosen.bucket) if chosen.command == "newest" else check(chosen)
 
 
 if __name__ == "__main__":

@@ -55,6 +55,7 @@ from pipeline.estimator import (
     training_rows,
 )
 from pipeline.gates import (
+    DELIVERY_NAME,
     KEPT,
     TRAINING_ROWS,
     Examined,
@@ -66,6 +67,7 @@ from pipeline.gates import (
     examine_delivery,
     find_model_faults,
     measure_drift,
+    read_delivery,
     summarize_drift,
     write_training_rows,
 )
@@ -101,8 +103,6 @@ HYPERPARAM_GRID: dict[str, list[Any]] = {
     "min_samples_split": [*range(2, 11)],
     "min_samples_leaf": [*range(2, 11)],
 }
-# Whatever has another name is a delivery if it has its columns.
-DELIVERY_NAME = "time_to_dispatch"
 # To read the newest delivery, which may be replaced meanwhile.
 ATTEMPTS = 3
 # So many files are named in one line of the log.
@@ -271,26 +271,6 @@ def look_for_delivery(s3_bucket: str) -> aws.Dataset:
     if newer:
         log.warning(f"Passed over, though newer than {found.address}: {told}.")
     return found
-
-
-def read_delivery(artefact: aws.S3TimestampedArtefact) -> aws.Dataset | str:
-    """Read a delivery; of another file, the reason why it is none.
-
-    Raises:
-        ValueError, TooLarge: It is named as a delivery, and cannot be read as CSV.
-        Replaced, S3Failure: S3 could not be read.
-    """
-    is_named = artefact.key.rpartition("/")[2].startswith(DELIVERY_NAME)
-    try:
-        dataset = aws.get_csv_dataset(artefact)
-    except (ValueError, aws.TooLarge) as error:
-        if is_named:
-            raise
-        return f"is no delivery: {error}"
-    missing = {*FEATURES, LABEL} - {*dataset.data.columns}
-    if missing and not is_named:
-        return f"is no delivery: it lacks the columns {', '.join(sorted(missing))}"
-    return dataset
 
 
 def was_trained_on(s3_bucket: str, dataset: aws.Dataset) -> bool:

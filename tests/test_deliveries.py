@@ -176,6 +176,25 @@ def test_a_file_on_s3_is_checked_there(
     )
 
 
+def test_the_newest_is_what_the_stage_would_take_whatever_is_in_it(
+    s3: S3Client, bucket: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What has another name is one if it has the columns; what is refused is one."""
+    with pytest.raises(RuntimeError, match=f"No delivery found in s3://{bucket}/dat"):
+        main(["newest", bucket])
+    s3.put_object(Bucket=bucket, Key="datasets/other_2021-07-06.csv", Body=b"a\n1\n")
+    for key, content in {
+        f"datasets/{NAME}": GOOD.encode(),
+        "datasets/time_to_dispatch_2021-07-03.csv": b"no delivery",
+    }.items():
+        s3.put_object(Bucket=bucket, Key=key, Body=content)
+        assert main(["newest", bucket]) == 0
+    assert capsys.readouterr().out == (
+        f"2021-07-02T23:00:00+00:00 datasets/{NAME}\n"
+        "2021-07-03T00:00:00+00:00 datasets/time_to_dispatch_2021-07-03.csv\n"
+    )
+
+
 def test_without_a_model_in_service_there_is_none_to_check_against(
     check: Check, bucket: str
 ) -> None:

@@ -110,7 +110,8 @@ def make_schedule(schedule: dict[str, Any], name: str) -> dict[str, Any]:
     made: dict[str, Any] = rename(schedule, name)
     made["spec"]["suspend"] = True
     for container in containers(made):
-        container["envFrom"] = [{"secretRef": {"name": f"{name}-{SANDBOX_SECRET}"}}]
+        secret = {"secretRef": {"name": f"{name}-{SANDBOX_SECRET}"}}
+        container["envFrom"] = [*container["envFrom"], secret]
     return made
 
 

@@ -23,7 +23,8 @@ def read_version(version: str) -> ModelVersion:
         RuntimeError: It is none.
     """
     try:
-        parts = dict(part.split(":", 1) for part in version.split("|"))
+        # The name of a delivery may hold a | itself.
+        parts = dict(part.partition(":")[::2] for part in version.split("|"))
         made = datetime.fromisoformat(parts["model_timestamp"])
         return ModelVersion(made, parts["pipeline_git_commit_hash"])
     except (ValueError, KeyError) as error:

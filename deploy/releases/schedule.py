@@ -13,6 +13,8 @@ from deploy.releases.rollout import branch_of
 WEEK = timedelta(days=7)
 # Where the CronJob keeps the pods of the release that it deploys.
 TEMPLATE = "release/pod-template"
+# Where Kubernetes says when the CronJob meant a Job to start; one by hand has none.
+DUE = "batch.kubernetes.io/cronjob-scheduled-timestamp"
 
 
 class Schedule:
@@ -107,6 +109,13 @@ class Schedule:
                 "why."
             )
         return f"The weekly run {name}, started {started}, succeeded."
+
+    def find_due(self, job: str) -> datetime | None:
+        """Find when a run was due; None for one that was started by hand."""
+        path = f"/apis/batch/v1/namespaces/{self.namespace}/jobs/{job}"
+        found = self.cluster.find(path) if job else None
+        annotations = found["metadata"].get("annotations", {}) if found else {}
+        return datetime.fromisoformat(annotations[DUE]) if DUE in annotations else None
 
     def runs(self) -> list[Any]:
         """The Jobs of its runs that are kept, the oldest first."""

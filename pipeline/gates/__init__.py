@@ -6,10 +6,16 @@ from pipeline.gates.delivery import DeliveryRefused, check_delivery
 from pipeline.gates.drift import KEPT, Drift, measure_drift, summarize_drift
 from pipeline.gates.examination import Examined, examine_delivery
 from pipeline.gates.model_logic import count_falls, find_model_faults
+from pipeline.gates.recognition import (
+    DELIVERY_NAME,
+    is_named_as_delivery,
+    read_delivery,
+)
 from pipeline.gates.training_rows import TRAINING_ROWS, write_training_rows
 
 __all__ = [
     "Challenge",
+    "DELIVERY_NAME",
     "DeliveryRefused",
     "Drift",
     "Examined",
@@ -22,7 +28,9 @@ __all__ = [
     "count_falls",
     "examine_delivery",
     "find_model_faults",
+    "is_named_as_delivery",
     "measure_drift",
+    "read_delivery",
     "summarize_drift",
     "write_training_rows",
 ]

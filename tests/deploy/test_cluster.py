@@ -4,6 +4,7 @@ with bodywork.yaml, the image and the service."""
 import subprocess
 from collections.abc import Iterator
 from copy import deepcopy
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from deploy.image import DOCKERFILE, ingredients
 from deploy.kubernetes_api import path_of
 from deploy.releases.bodywork import ENDING_SECONDS
 from deploy.releases.lease import WAIT_SECONDS
+from deploy.releases.weekly_run import DEPLOYMENT_SECONDS
 from pipeline import aws
 from pipeline.service.graceful_shutdown import (
     MAX_ACCEPTING_SECONDS,
@@ -127,7 +129,9 @@ def test_the_weekly_run_follows_the_delivery_and_is_kept_a_week() -> None:
     assert job["ttlSecondsAfterFinished"] >= 7 * 24 * 3600
     stages = [STAGES[name]["batch"] for name in ("train_model", "report_failure")]
     longest = sum(stage["max_completion_time_seconds"] for stage in stages)
-    assert job["activeDeadlineSeconds"] > 3 * longest + WAIT_SECONDS
+    assert DEPLOYMENT_SECONDS > 3 * longest + WAIT_SECONDS
+    weekend = timedelta(days=2, hours=6, minutes=15).total_seconds()
+    assert job["activeDeadlineSeconds"] > weekend + DEPLOYMENT_SECONDS
 
 
 def test_a_drained_weekly_run_is_no_failure_whatever_its_exit_code() -> None:
@@ -154,6 +158,21 @@ def test_the_weekly_run_is_one_of_the_files_of_the_image() -> None:
     assert names == [metadata["namespace"], metadata["name"]]
     # A release alone says what is deployed, and in what image.
     assert not {"args", "image"} & set(container)
+
+
+def test_the_weekly_run_knows_its_job_and_has_secrets_that_are_made() -> None:
+    spec = SCHEDULE["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    [container] = spec["containers"]
+    [job] = container["env"]
+    label = "metadata.labels['batch.kubernetes.io/job-name']"
+    assert (job["name"], job["valueFrom"]["fieldRef"]["fieldPath"]) == (
+        "JOB_NAME",
+        label,
+    )
+    [kustomization] = load(SECRETS / "kustomization.yaml")
+    made = {each["name"] for each in kustomization["secretGenerator"]}
+    secrets = {each["secretRef"]["name"] for each in container["envFrom"]}
+    assert len(secrets) == 2 and secrets <= made
 
 
 def test_the_lease_is_that_of_the_weekly_run() -> None:
@@ -208,10 +227,10 @@ def test_pods_run_as_the_user_of_the_image() -> None:
 
 def test_no_stage_requests_more_than_its_limit() -> None:
     [limit] = only("LimitRange")["spec"]["limits"]
-    assert limit["default"] == {"cpu": "1", "memory": "1Gi"}
+    assert limit["default"] == {"cpu": "1", "memory": "1536Mi"}
     for stage in STAGES.values():
         assert stage["cpu_request"] <= 1
-        assert stage["memory_request_mb"] * 10**6 < 2**30
+        assert stage["memory_request_mb"] * 10**6 < 1536 * 2**20
 
 
 def test_the_patch_and_the_service_agree() -> None:
@@ -246,8 +265,9 @@ def test_every_selector_finds_the_pods_of_the_service() -> None:
 
 @pytest.mark.process
 def test_the_paths_that_are_asked_for_exist() -> None:
-    estimator = DummyRegressor().fit([[0, 0]], [1])
-    paths = create_app(aws.Model("any", estimator, DATASET)).openapi()["paths"]
+    curves = {"SKU001": {"orders_placed": [0.0], "hours": [1.0]}}
+    model = aws.Model("any", DummyRegressor(), DATASET, {"curves": curves})
+    paths = create_app(model).openapi()["paths"]
     [path] = only("Ingress")["spec"]["rules"][0]["http"]["paths"]
     assert ENDPOINT in paths and ENDPOINT.startswith(path["path"])
     annotations = only("Ingress")["metadata"]["annotations"]

@@ -4,7 +4,7 @@ import re
 import subprocess
 from collections.abc import Callable
 from copy import deepcopy
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,17 @@ LEASE = (
 PREVIOUS = "release-2021-07-02-before"
 # What a release is made of.
 PATHS = ("bodywork.yaml", "deploy", "pipeline")
-# The neighbour of `bodywork` in its environment: notes what it is to run.
+# The neighbour of `bodywork` in its environment: notes what it is to run. As that of
+# the stages, tells the newest delivery, and notes what the webhook is told.
 PYTHON = """#!/bin/sh
+case "$2" in
+pipeline.deliveries) test -d pipeline || exit 72
+    test "$*" = "$(cat "$0.ask")" || exit 73
+    cat "$0.delivered" || { echo "S3 is away." >&2; exit 1; }
+    exit ;;
+pipeline.report_failure) echo "$3: $EXCEPTION_MESSAGE" >> "$0.told"
+    exit ;;
+esac
 test -z "$(ls -A)" || exit 70
 test -n "$BODYWORK_PARENT" || exit 71
 echo "$@" >> "$0.calls"
@@ -47,12 +56,14 @@ class World:
         works: Whether Bodywork deploys what it is called with.
         model_age: How old the model that answers is.
         live: The Deployment.
+        trained_on: The delivery that the model which answers was trained on.
     """
 
     def __init__(self, directory: Path, api: ApiServer) -> None:
         self.api = api
         self.works = True
         self.model_age = timedelta(0)
+        self.trained_on = ""
         self.origin = directory / "origin.git"
         self.clone = directory / "clone"
         self.clone.mkdir()
@@ -76,6 +87,9 @@ class World:
         for file in self.python.parent.iterdir():
             file.chmod(0o755)
         self.let_bodywork_end("", exit_code=0)
+        asked = "-m pipeline.deliveries newest time-to-dispatch"
+        Path(f"{self.python}.ask").write_text(asked)
+        self.deliver(datetime(2021, 7, 2, 23, tzinfo=UTC))
 
         self.live: dict[str, Any] = recorded("deployment")
         self.deployed = 0
@@ -121,6 +135,20 @@ class World:
         Path(f"{self.python}.output").write_text(f"{output}\n")
         Path(f"{self.python}.exit_code").write_text(str(exit_code))
 
+    def deliver(self, dated: datetime) -> None:
+        """Deliver a week's orders, named with a character that is allowed."""
+        key = f"datasets/time_to_dispatch_{dated:%Y-%m-%dT%H|%M|%S}.csv"
+        Path(f"{self.python}.delivered").write_text(f"{dated.isoformat()} {key}\n")
+
+    def delivered(self) -> str:
+        """The key of the newest delivery."""
+        return Path(f"{self.python}.delivered").read_text().split()[1]
+
+    def told(self) -> str:
+        """What the webhook was told by the weekly run itself."""
+        file = Path(f"{self.python}.told")
+        return file.read_text() if file.exists() else ""
+
     def calls(self) -> list[str]:
         """The tags that Bodywork was called with."""
         log = Path(f"{self.python}.calls")
@@ -133,6 +161,7 @@ class World:
         calls = self.calls()
         if self.works and self.deployed < len(calls):
             self.deploy(calls[-1])
+            self.trained_on = self.delivered()
         self.deployed = len(calls)
         return self.live
 
@@ -149,10 +178,11 @@ class World:
 
     def estimate(self) -> Any:
         made = self.api.now() - self.model_age
+        commit = self.hash_of(self.serving())[:7]
         return {
             "est_hours_to_dispatch": 5.3,
             "model_version": f"name:time-to-dispatch|model_timestamp:{made.isoformat()}"
-            f"|pipeline_git_commit_hash:{self.hash_of(self.serving())[:7]}",
+            f"|train_dataset_key:{self.trained_on}|pipeline_git_commit_hash:{commit}",
         }
 
     @property
@@ -202,11 +232,11 @@ class World:
     def check(self, tag: str | None = None) -> str:
         return ending(lambda: release.check(tag, self.clone))
 
-    def run_weekly(self) -> str:
-        """Run the weekly run; returns the sentence that it ended with."""
+    def run_weekly(self, job: str = "") -> str:
+        """Run the weekly run, of a Job; returns the sentence that it ended with."""
         names = ("bodywork-deployment-jobs", "time-to-dispatch")
         launcher = [str(self.python), "./launch.py"]
-        return ending(lambda: weekly_run.main(*names, launcher))
+        return ending(lambda: weekly_run.main(*names, job, launcher))
 
 
 def ending(run: Callable[[], None]) -> str:

@@ -145,7 +145,7 @@ def test_every_container_has_the_image_and_finds_the_sandbox(
             assert container["image"] == IMAGE
     for manifest in jobs:
         for container in containers(manifest):
-            env = {each["name"]: each["value"] for each in container.get("env", [])}
+            env = {each["name"]: each.get("value") for each in container.get("env", [])}
             namespace = manifest["metadata"]["namespace"]
             for source in container.get("envFrom", []):
                 secret = f"namespaces/{namespace}/secrets/{source['secretRef']['name']}"

@@ -1,0 +1,131 @@
+"""A delivery that comes late: asking for it each hour, until Monday morning.
+
+What lies in S3, the release's own code tells: the pipeline's command for deliveries.
+"""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, time, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from deploy.kubernetes_api import Cluster, NotYetError, wait_for
+from deploy.releases.repository import Release, clone_release
+from deploy.releases.rollout import Rollout
+from deploy.releases.schedule import Schedule, released_repository, released_tag
+
+# On the first Monday after the run was due, in its time zone.
+LAST = time(6)
+PAUSE_SECONDS = 3600
+# Python of the stages, in the image.
+PYTHON = "python"
+
+
+class LateDelivery:
+    """This week's delivery: dated on the day when the weekly run was due, or later."""
+
+    def __init__(self, cluster: Cluster, schedule: Schedule, due: datetime) -> None:
+        """Take when the run was due."""
+        self.cluster = cluster
+        self.schedule = schedule
+        self.since = due.replace(hour=0, minute=0)
+        monday = due.date() + timedelta(days=7 - due.weekday())
+        self.last = datetime.combine(monday, LAST, due.tzinfo)
+
+    def wait(self, say: Callable[[str], None]) -> bool:
+        """Wait until it has come, asking each hour.
+
+        Args:
+            say: Called with a sentence each time that it has not.
+
+        Returns:
+            Whether it is still to be trained on; if not, its model serves.
+
+        Raises:
+            RuntimeError: It has not come until Monday; the webhook was told.
+        """
+
+        def ask() -> bool:
+            try:
+                return self.ask()
+            # What fails now may not do so in an hour.
+            except RuntimeError as error:
+                say(f"Not yet: {error}")
+                raise NotYetError(str(error)) from error
+
+        seconds = (self.last - self.cluster.now()).total_seconds() - PAUSE_SECONDS
+        try:
+            return wait_for(ask, seconds, PAUSE_SECONDS)
+        except NotYetError as error:
+            failure = f"No delivery to train on by {self.last:%A %H:%M} UTC: {error}"
+            with suppress(RuntimeError):
+                self.tell(failure)
+            raise RuntimeError(failure) from error
+
+    def ask(self) -> bool:
+        """Ask whether it is to be trained on.
+
+        Raises:
+            RuntimeError: It has not come, or that cannot be told.
+        """
+        with clone_released(self.schedule) as (release, directory):
+            bucket = release.configuration["stages"]["train_model"]["args"][0]
+            found = run_module(directory, "pipeline.deliveries", "newest", bucket)
+            dated, _, key = found.partition(" ")
+            if datetime.fromisoformat(dated) < self.since:
+                raise NotYetError(
+                    f"the newest delivery in s3://{bucket} is {key}, and none is dated "
+                    f"{self.since:%A, %Y-%m-%d}, or later; ask the data engineers."
+                )
+            try:
+                version = Rollout(self.cluster, release).ask()
+            except RuntimeError:
+                # Where nothing answers, a deployment may help.
+                return True
+            return f"|train_dataset_key:{key}|" not in version
+
+    def tell(self, failure: str) -> None:
+        """Tell the webhook, as Bodywork does when a deployment failed."""
+        with clone_released(self.schedule) as (release, directory):
+            name = release.configuration["pipeline"]["name"]
+            message = {"EXCEPTION_MESSAGE": failure}
+            run_module(directory, "pipeline.report_failure", name, **message)
+
+
+@contextmanager
+def clone_released(schedule: Schedule) -> Iterator[tuple[Release, Path]]:
+    """Clone what is released, for the time of a with block; yields it and where it is.
+
+    Raises:
+        RuntimeError: Nothing is released, or Git failed.
+    """
+    found = schedule.read()
+    tag = released_tag(found)
+    if not tag:
+        raise RuntimeError(
+            "Nothing is released yet: run python -m deploy.release first."
+        )
+    with TemporaryDirectory() as directory:
+        path = Path(directory)
+        yield clone_release(released_repository(found), tag, path), path
+
+
+def run_module(directory: Path, module: str, *arguments: str, **variables: str) -> str:
+    """Run a module of a clone as its stages are run; returns what it prints.
+
+    Raises:
+        RuntimeError: It failed; with what it says.
+    """
+    process = subprocess.run(
+        [PYTHON, "-m", module, *arguments],
+        cwd=directory,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+    )
+    if process.returncode:
+        said = process.stderr.strip() or f"{module} ended with {process.returncode}."
+        raise RuntimeError(said.splitlines()[-1])
+    return process.stdout.strip()
