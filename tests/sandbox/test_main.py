@@ -94,7 +94,7 @@ def test_it_trains_serves_and_answers_until_ctrl_c() -> None:
     assert not still_running(started)
 
 
-def test_it_runs_the_pipeline_of_irises_as_well() -> None:
+def test_it_runs_that_of_irises_and_says_when_the_service_ends_by_itself() -> None:
     port = free_port()
     with run_sandbox(port=port, pipeline="iris") as process:
         output = read_until(IS_UP, process)
@@ -105,6 +105,17 @@ def test_it_runs_the_pipeline_of_irises_as_well() -> None:
         assert documented.replace(":8000/", f":{port}/") in output.splitlines()
         assert '"species_prediction": "setosa"' in output
 
+        started = find_descendants(process.pid)
+        [service] = [
+            number
+            for number, command in started.items()
+            if "examples.iris.serve_model" in command and "sandbox" not in command
+        ]
+        os.kill(service, signal.SIGKILL)
+        assert "The service ended by itself" in read_rest(process)
+        assert process.wait() == 1
+    assert not still_running(started)
+
 
 def test_an_unknown_pipeline_ends_in_one_sentence() -> None:
     with run_sandbox(port=free_port(), pipeline="rose") as process:
@@ -112,21 +123,6 @@ def test_an_unknown_pipeline_ends_in_one_sentence() -> None:
         assert process.wait() == 1
     known = "time-to-dispatch or iris"
     assert output == f"There is no pipeline 'rose'; set PIPELINE to {known}.\n"
-
-
-def test_it_says_when_the_service_ends_by_itself() -> None:
-    with run_sandbox(port=free_port()) as process:
-        read_until(IS_UP, process)
-        started = find_descendants(process.pid)
-        [service] = [
-            number
-            for number, command in started.items()
-            if "pipeline.serve_model" in command and "sandbox" not in command
-        ]
-        os.kill(service, signal.SIGKILL)
-        assert "The service ended by itself" in read_rest(process)
-        assert process.wait() == 1
-    assert not still_running(started)
 
 
 def test_ctrl_c_ends_the_training() -> None:
