@@ -5,22 +5,23 @@ Objects are only ever added; the newest timestamp wins; going back means adding 
 
 from pipeline.aws.arrays import ARRAYS
 from pipeline.aws.artefacts import (
-    FILE_FORMATS,
     NothingFound,
-    PassedOver,
     Replaced,
     S3Object,
-    S3TimestampedArtefact,
-    Survey,
-    TooLarge,
     find_latest_artefact_on_s3,
     get_object_from_s3,
+    put_object_to_s3,
+    read_each,
+)
+from pipeline.aws.formats import FILE_FORMATS, TooLarge
+from pipeline.aws.listing import (
+    PassedOver,
+    S3TimestampedArtefact,
+    Survey,
     latest_taken,
     list_artefacts_on_s3,
     make_timestamped_filename,
     parse_timestamp,
-    put_object_to_s3,
-    read_each,
     survey_folder,
 )
 from pipeline.aws.client import S3Failure, s3_client

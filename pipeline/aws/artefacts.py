@@ -1,14 +1,12 @@
-"""Timestamped objects on S3: find the latest, get it, put a new one."""
+"""Timestamped objects on S3: get the latest, get one that was listed, put a new one."""
 
 import logging
-import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from hashlib import sha256
-from pathlib import PurePosixPath
+from itertools import count
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from pipeline.aws.client import (
     S3Failure,
@@ -18,113 +16,27 @@ from pipeline.aws.client import (
     s3_client,
     within_deadline,
 )
-from pipeline.aws.pickling import MAX_BYTES as MAX_MODEL_BYTES
+from pipeline.aws.formats import FILE_FORMATS, TooLarge
+from pipeline.aws.listing import (
+    S3TimestampedArtefact,
+    folder_prefix,
+    make_timestamped_filename,
+    survey_folder,
+)
 from pipeline.logs import printable
 
-if TYPE_CHECKING:
-    from types_boto3_s3.type_defs import ObjectTypeDef
-
-
-class FileFormat(NamedTuple):
-    """What the objects of one format are called, and how large they may be.
-
-    Attributes:
-        max_bytes: A larger object is not read.
-        remedy: What to do about one that is larger.
-    """
-
-    endings: tuple[str, ...]
-    max_bytes: int
-    remedy: str
-
-
-# 5,000 products of 20 orders each, and some more. To read so many takes 15 MiB and
-# 0.4 s; in as many bytes and columns as are taken, 130 MiB and 2 s. A week has 1,000.
-MAX_ROWS = 120_000
-DELIVER_LESS = f"deliver one week, at most {MAX_ROWS:,} rows, under a newer timestamp"
-# Four times what so many rows take; a week takes 31 kB.
-MAX_BYTES = 16 * 2**20
-FILE_FORMATS = {
-    "csv": FileFormat((".csv", ".csv.gz"), MAX_BYTES, DELIVER_LESS),
-    "parquet": FileFormat((".parquet",), MAX_BYTES, DELIVER_LESS),
-    "pkl": FileFormat((".pkl",), MAX_MODEL_BYTES, "train a new model in its place"),
-}
 ATTEMPTS = 3
 # How long reads may fail altogether, in deadlines of one read, before it is S3 that
 # fails and not some objects: one that hangs is passed over, two are too many.
 MOST_DEADLINES = 2
 SHA256 = "sha256"
-# Of the objects beside another one that prove where it comes from.
-SIGNATURE_ENDING = ".sig"
-# What is dated further ahead is wrong, and would hide what is added until then.
-LARGEST_CLOCK_ERROR = timedelta(minutes=5)
-
-TIMESTAMP = re.compile(
-    r"(?<!\d)(\d{4}-\d{2}-\d{2})"
-    r"(?:[T _:|-](\d{2})[:|_-](\d{2})[:|_-](\d{2})(?:\.\d+)?Z?)?(?!\d)"
-)
+# What S3 says where a name is not free; in the second case it asks to try again.
+NAME_IS_TAKEN = {"PreconditionFailed", "412"}
+NAME_IS_BEING_TAKEN = "ConditionalRequestConflict"
 
 Result = TypeVar("Result")
 
 log = logging.getLogger("pipeline")
-
-
-@dataclass(frozen=True)
-class S3TimestampedArtefact:
-    """An object on S3 as it was listed.
-
-    Attributes:
-        timestamp: What the object's name says, in UTC.
-        last_modified: When S3 took the object; decides between equal timestamps.
-        etag: Identifies the listed content, so that no other can be read in its place.
-        size: In bytes.
-    """
-
-    bucket: str
-    key: str
-    timestamp: datetime
-    last_modified: datetime
-    etag: str
-    size: int
-
-    @property
-    def address(self) -> str:
-        """Where it is, for logs: its key, anyone's, must not write lines of its own."""
-        return printable(f"s3://{self.bucket}/{self.key}")
-
-
-class PassedOver(NamedTuple):
-    """An object in or below a folder that is not taken.
-
-    Attributes:
-        when: What its name says or, where it says nothing, when S3 took it; in UTC.
-        reason: Follows the address to make a sentence of both.
-    """
-
-    address: str
-    when: datetime
-    reason: str
-
-
-class Survey(NamedTuple):
-    """What lies in a folder and below it.
-
-    Attributes:
-        usable: The newest first.
-    """
-
-    usable: list[S3TimestampedArtefact]
-    passed_over: list[PassedOver]
-
-
-class TooLarge(RuntimeError):
-    """There is more in an object than is taken, so that none exhausts the memory."""
-
-    def __init__(self, address: str, found: str, most: int, remedy: str):
-        super().__init__(
-            f"{address} is too large: it has {found}, and at most {most:,} are taken; "
-            f"{remedy}."
-        )
 
 
 class NothingFound(RuntimeError):
@@ -143,153 +55,6 @@ class S3Object(NamedTuple):
     hash: str
     version_id: str
     metadata: dict[str, str]
-
-
-def make_timestamped_filename(prefix: str, datetime: datetime, file_format: str) -> str:
-    """Make a file name such as `prefix_2021-07-03T23:05:32.csv`.
-
-    Args:
-        datetime: Converted to UTC; one without a time zone is taken to be UTC.
-    """
-    if datetime.tzinfo is not None:
-        datetime = datetime.astimezone(UTC)
-    timestamp = datetime.replace(microsecond=0, tzinfo=None).isoformat()
-    return f"{prefix}_{timestamp}.{file_format}"
-
-
-def parse_timestamp(key: str) -> datetime | None:
-    """Read the last timestamp in an object's name, in UTC; None if it has none."""
-    for date, *time in reversed(TIMESTAMP.findall(key.rpartition("/")[2])):
-        clock = ":".join(time) if time[0] else "00:00:00"
-        try:
-            return datetime.fromisoformat(f"{date}T{clock}+00:00")
-        except ValueError:
-            continue
-    return None
-
-
-def survey_folder(file_format: str, bucket: str, folder: str = "") -> Survey:
-    """Find the objects that may be taken, and say of all others why they may not.
-
-    Taken is what lies directly in the folder, has the ending of the format and a
-    timestamp in its name, and is not newer than now by more than a clock may be wrong.
-
-    Args:
-        file_format: One of csv (which includes csv.gz), parquet, pkl.
-        folder: Folder to search; "" for the whole bucket, in which any place will do.
-
-    Raises:
-        ValueError: The format is not supported.
-        S3Failure: The folder could not be listed.
-    """
-    endings = find_format(file_format).endings
-    usable, passed_over = [], []
-    for item in _list_objects(bucket, folder):
-        key, timestamp = item["Key"], parse_timestamp(item["Key"])
-        if key.endswith(("/", SIGNATURE_ENDING)):
-            continue
-        reason = find_reason_to_pass_over(key, timestamp, folder)
-        if not key.lower().endswith(endings):
-            ending = PurePosixPath(key).suffix or "without an ending"
-            reason = f"is {printable(ending)}, not {endings[0]}"
-        elif timestamp is None:
-            named = make_timestamped_filename("...", datetime(2021, 7, 3), file_format)
-            reason = reason or f"has no timestamp like {named} in its name"
-        elif not reason:
-            usable.append(_make_artefact(item, bucket, timestamp))
-            continue
-        address = printable(f"s3://{bucket}/{key}")
-        when = timestamp or item["LastModified"]
-        passed_over.append(PassedOver(address, when, reason))
-    return Survey(sorted(usable, key=_age, reverse=True), passed_over)
-
-
-def find_reason_to_pass_over(key: str, timestamp: datetime | None, folder: str) -> str:
-    """Say why nobody takes an object of a folder, as `PassedOver` does; "" if none."""
-    if is_in_subfolder(key, folder):
-        return "is in a subfolder"
-    return tell_future(timestamp) if timestamp else ""
-
-
-def is_in_subfolder(key: str, folder: str) -> bool:
-    prefix = _folder_prefix(folder)
-    return bool(prefix) and "/" in key.removeprefix(prefix)
-
-
-def latest_taken() -> datetime:
-    """The newest timestamp that anybody takes now."""
-    return datetime.now(UTC) + LARGEST_CLOCK_ERROR
-
-
-def tell_future(timestamp: datetime) -> str:
-    """Say that an object is dated in the future; "" if it is not."""
-    if timestamp <= latest_taken():
-        return ""
-    return f"is dated in the future ({timestamp:%Y-%m-%dT%H:%M:%SZ})"
-
-
-def list_artefacts_on_s3(
-    file_format: str, bucket: str, folder: str = ""
-) -> list[S3TimestampedArtefact]:
-    """List the timestamped objects of one format, the newest first.
-
-    Objects without a timestamp in their name, or of another format, are passed over;
-    those that nobody takes, of the future or in a subfolder, are listed as well.
-
-    Args:
-        file_format: One of csv (which includes csv.gz), parquet, pkl.
-        folder: Folder to search, with all below it; "" for the whole bucket.
-
-    Raises:
-        ValueError: The format is not supported.
-        S3Failure: The folder could not be listed.
-    """
-    endings = find_format(file_format).endings
-    found = []
-    for item in _list_objects(bucket, folder):
-        timestamp = parse_timestamp(item["Key"])
-        if timestamp is not None and item["Key"].lower().endswith(endings):
-            found.append(_make_artefact(item, bucket, timestamp))
-    return sorted(found, key=_age, reverse=True)
-
-
-def find_format(file_format: str) -> FileFormat:
-    """Find what is known of a format.
-
-    Raises:
-        ValueError: The format is not supported.
-    """
-    chosen = FILE_FORMATS.get(file_format.lower())
-    if chosen is None:
-        raise ValueError(
-            f"{file_format} is not a supported file format; "
-            f"choose one of {', '.join(FILE_FORMATS)}."
-        )
-    return chosen
-
-
-def _list_objects(bucket: str, folder: str) -> list["ObjectTypeDef"]:
-    prefix = _folder_prefix(folder)
-
-    def list_objects() -> list["ObjectTypeDef"]:
-        pages = s3_client().get_paginator("list_objects_v2")
-        answers = pages.paginate(Bucket=bucket, Prefix=prefix)
-        return [item for page in answers for item in page.get("Contents", [])]
-
-    with explain_s3_errors(f"list s3://{bucket}/{prefix}"):
-        return within_deadline(list_objects)
-
-
-def _make_artefact(
-    item: "ObjectTypeDef", bucket: str, timestamp: datetime
-) -> S3TimestampedArtefact:
-    return S3TimestampedArtefact(
-        bucket, item["Key"], timestamp, item["LastModified"], item["ETag"], item["Size"]
-    )
-
-
-def _age(artefact: S3TimestampedArtefact) -> tuple[datetime, datetime]:
-    return artefact.timestamp, artefact.last_modified
 
 
 def exists_on_s3(bucket: str, key: str) -> bool:
@@ -338,7 +103,7 @@ def _find_usable(
     others = "".join(f"; {each.address} {each.reason}" for each in passed_over[:3])
     raise NothingFound(
         f"No {file_format} object with a timestamp in its name found in "
-        f"s3://{bucket}/{_folder_prefix(folder)}; deliver one named like "
+        f"s3://{bucket}/{folder_prefix(folder)}; deliver one named like "
         f"{make_timestamped_filename('name', datetime(2021, 7, 3), file_format)}"
         f"{others}."
     )
@@ -488,40 +253,30 @@ def put_object_to_s3(
     """
     from botocore.exceptions import ClientError
 
-    key = _folder_prefix(folder) + filename
+    key = folder_prefix(folder) + filename
     digest = sha256(content).hexdigest()
 
     def put() -> bool:
-        try:
-            s3_client().put_object(
-                Bucket=bucket,
-                Key=key,
-                Body=content,
-                IfNoneMatch="*",
-                Metadata={SHA256: digest, **metadata},
-            )
-            return True
-        except ClientError as error:
-            if error_code(error) not in ("PreconditionFailed", "412"):
-                raise
-            # A retry of our own put, whose first answer was lost, is refused as well.
-            existing = s3_client().head_object(Bucket=bucket, Key=key)
-            return existing["Metadata"].get(SHA256) == digest
-
-    def put_beside_others() -> bool:
-        for attempt in range(1, ATTEMPTS):
+        for attempt in count(1):
             try:
-                return put()
+                s3_client().put_object(
+                    Bucket=bucket,
+                    Key=key,
+                    Body=content,
+                    IfNoneMatch="*",
+                    Metadata={SHA256: digest, **metadata},
+                )
+                return True
             except ClientError as error:
-                # Another put of that name is under way; S3 asks to try again.
-                if error_code(error) != "ConditionalRequestConflict":
+                code = error_code(error)
+                if code in NAME_IS_TAKEN:
+                    # A retry of our own put, whose first answer was lost, is as well.
+                    existing = s3_client().head_object(Bucket=bucket, Key=key)
+                    return existing["Metadata"].get(SHA256) == digest
+                if code != NAME_IS_BEING_TAKEN or attempt == ATTEMPTS:
                     raise
-                sleep(attempt)
-        return put()
+            sleep(attempt)
+        raise AssertionError("count has no end")
 
     with explain_s3_errors(f"write s3://{bucket}/{key}"):
-        return within_deadline(put_beside_others)
-
-
-def _folder_prefix(folder: str) -> str:
-    return f"{folder.strip('/')}/" if folder.strip("/") else ""
+        return within_deadline(put)

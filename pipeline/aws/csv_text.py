@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from io import BytesIO, TextIOWrapper
 from typing import TYPE_CHECKING
 
-from pipeline.aws.artefacts import DELIVER_LESS, MAX_BYTES, MAX_ROWS, TooLarge
+from pipeline.aws.formats import DELIVER_LESS, MAX_BYTES, MAX_ROWS, TooLarge
 from pipeline.logs import printable, show_values
 
 if TYPE_CHECKING:

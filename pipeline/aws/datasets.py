@@ -5,17 +5,17 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.aws.artefacts import (
-    DELIVER_LESS,
-    MAX_BYTES,
     Replaced,
     S3Object,
-    S3TimestampedArtefact,
-    TooLarge,
     get_latest_object_from_s3,
     get_object_from_s3,
+    put_object_to_s3,
+)
+from pipeline.aws.formats import DELIVER_LESS, MAX_BYTES, TooLarge
+from pipeline.aws.listing import (
+    S3TimestampedArtefact,
     list_artefacts_on_s3,
     make_timestamped_filename,
-    put_object_to_s3,
 )
 from pipeline.aws.csv_text import (
     EXPANDED,

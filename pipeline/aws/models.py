@@ -13,16 +13,18 @@ from typing import Any, NamedTuple
 
 from pipeline.aws.artefacts import (
     S3Object,
-    S3TimestampedArtefact,
-    TooLarge,
     find_latest_artefact_on_s3,
     get_latest_object_from_s3,
     get_object_from_s3,
+    put_object_to_s3,
+    read_each,
+)
+from pipeline.aws.formats import TooLarge
+from pipeline.aws.listing import (
+    S3TimestampedArtefact,
     is_in_subfolder,
     list_artefacts_on_s3,
     make_timestamped_filename,
-    put_object_to_s3,
-    read_each,
     tell_future,
 )
 from pipeline.aws.client import S3Failure

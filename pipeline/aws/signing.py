@@ -14,13 +14,8 @@ from enum import StrEnum
 from hashlib import sha256
 from os import environ
 
-from pipeline.aws.artefacts import (
-    SHA256,
-    SIGNATURE_ENDING,
-    S3Object,
-    exists_on_s3,
-    put_object_to_s3,
-)
+from pipeline.aws.artefacts import SHA256, S3Object, exists_on_s3, put_object_to_s3
+from pipeline.aws.listing import SIGNATURE_ENDING
 
 KEYS_VARIABLE = "MODEL_SIGNING_KEY"
 SIGNATURE = "hmac-sha256-v2"

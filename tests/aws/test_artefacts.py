@@ -10,11 +10,9 @@ from types_boto3_s3 import S3Client
 
 from pipeline import aws
 from pipeline.aws import pickling
-from pipeline.aws.artefacts import (
-    MAX_BYTES,
-    get_latest_object_from_s3,
-    parse_timestamp,
-)
+from pipeline.aws.artefacts import get_latest_object_from_s3
+from pipeline.aws.formats import MAX_BYTES
+from pipeline.aws.listing import parse_timestamp
 from pipeline.aws.client import DEADLINE_SECONDS, s3_client
 from tests.conftest import KEYS_PER_PAGE
 from tests.stages.s3_proxy import Request, answer_error, pass_on, run_s3_proxy

@@ -7,7 +7,8 @@ from threading import Barrier
 import pytest
 
 from pipeline.aws import pickling
-from pipeline.aws.artefacts import ATTEMPTS, DELIVER_LESS, MAX_BYTES, MAX_ROWS
+from pipeline.aws.artefacts import ATTEMPTS
+from pipeline.aws.formats import DELIVER_LESS, MAX_BYTES, MAX_ROWS
 from pipeline.aws.client import (
     CONNECT_TIMEOUT_SECONDS,
     DEADLINE_SECONDS,
