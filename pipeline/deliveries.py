@@ -6,17 +6,15 @@ the newest delivery in a bucket is dated, and its key.
 """
 
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import NoReturn
-
 from pandas import DataFrame
 
 from pipeline import aws
 from pipeline.estimator import Champion, read_champion
 from pipeline.gates import examine_delivery, is_named_as_delivery, read_delivery
-from pipeline.logs import printable
+from pipeline.logs import Parser, printable
 from pipeline.orders import (
     DATASETS_FOLDER,
     HOURS_TO_DISPATCH,
@@ -27,13 +25,6 @@ from pipeline.orders import (
 
 S3 = "s3://"
 LARGEST_CLOCK_ERROR = timedelta(minutes=5)
-
-
-class Parser(ArgumentParser):
-    """Ends with one sentence and 1, as the stages do, where argparse has its 2."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(1, f"Invalid arguments: {message}; see {self.prog} --help.\n")
 
 
 def check(chosen: Namespace) -> int:

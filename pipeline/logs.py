@@ -93,6 +93,13 @@ def ending_with_errors(activity: str) -> Iterator[None]:
         sys.exit(1)
 
 
+class Parser(ArgumentParser):
+    """Ends with one sentence and 1, as the stages do, where argparse has its 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(1, f"Invalid arguments: {message}; see {self.prog} --help.\n")
+
+
 class StageParser(ArgumentParser):
     """Reads a bucket and thresholds, and helps with the stage's docstring.
 

@@ -5,15 +5,15 @@ Deliver one: python -m sandbox.orders --rows 1000 --seed 7 --to s3://BUCKET/data
 
 import re
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
+from argparse import ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import NoReturn
 
 import numpy as np
 from pandas import DataFrame
 
 from pipeline import aws
+from pipeline.logs import Parser
 from pipeline.orders import HOURS_TO_DISPATCH, ORDERS_PLACED, PRODUCT_CODE
 
 FILENAME_PREFIX = "time_to_dispatch"
@@ -107,13 +107,6 @@ def deliver_week(week: DataFrame, at: datetime, bucket: str, folder: str) -> str
     """
     location = aws.put_csv_dataset_to_s3(week, FILENAME_PREFIX, at, bucket, folder)
     return f"s3://{location}"
-
-
-class Parser(ArgumentParser):
-    """Ends with one sentence and 1, as the stages do, where argparse has its 2."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(1, f"Invalid arguments: {message}; see {self.prog} --help.\n")
 
 
 def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
