@@ -258,7 +258,8 @@ def _split(content: bytes, delimiter: str = ",") -> Iterator[tuple[int, list[str
                         "characters, as if a quote were never closed"
                     )
                 else:
-                    fault = f"{begins} cannot be split into fields ({error})"
+                    reason = printable(str(error))
+                    fault = f"{begins} cannot be split into fields ({reason})"
                 raise Unreadable(fault, "correct its quotes") from error
             if row is None:
                 return

@@ -242,6 +242,13 @@ def test_lines_are_right_beyond_the_rows_that_are_read_at_once() -> None:
     assert data.index.tolist() == list(range(3, 40_005, 2))
 
 
+def test_a_refusal_is_one_line_whatever_it_repeats() -> None:
+    """The tab that is missing after a quote, too."""
+    with pytest.raises(ValueError, match=r"fields \(.*\\t") as refusal:
+        read('"a"b\thours\n1\t2\n')
+    assert str(refusal.value).isprintable()
+
+
 @given(
     st.lists(st.lists(st.text(st.characters(exclude_characters="\0")), min_size=2)),
     st.data(),

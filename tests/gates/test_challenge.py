@@ -20,6 +20,8 @@ from pipeline.gates.training_rows import (
 )
 from sandbox.orders import HOURS_PER_ORDER, make_week
 
+pytestmark = pytest.mark.once
+
 SOURCE = "s3://b/datasets/w.csv"
 
 

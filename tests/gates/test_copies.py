@@ -7,6 +7,8 @@ from pandas import DataFrame, concat
 from pipeline.gates.copies import Copies, find_copies
 from sandbox.orders import make_week
 
+pytestmark = pytest.mark.once
+
 
 def rounded_week(rows: int, seed: int, step: float) -> DataFrame:
     week = make_week(rows=rows, seed=seed)

@@ -14,6 +14,8 @@ from pipeline.gates import DeliveryRefused, examine_delivery
 from pipeline.gates.examination import ServiceError
 from sandbox.orders import HOURS_PER_ORDER, make_products, make_week
 
+pytestmark = pytest.mark.once
+
 SOURCE = "s3://b/datasets/w.csv"
 
 

@@ -7,6 +7,8 @@ from pandas import DataFrame
 from pipeline.gates.mistyped import are_too_many, find_mistyped
 from sandbox.orders import make_week
 
+pytestmark = pytest.mark.once
+
 
 def find(week: DataFrame, estimates: object = None) -> list[int]:
     if estimates is None:

@@ -7,6 +7,8 @@ from pandas import DataFrame
 from pipeline.gates.shift import Shift, measure_shifts
 from sandbox.orders import make_week
 
+pytestmark = pytest.mark.once
+
 
 def measure(week: DataFrame, truth: DataFrame) -> dict[str, Shift]:
     """Shifts against a model that is as good as a week's, by product."""
