@@ -6,6 +6,7 @@ import pytest
 from pipeline.gates.comparison import (
     CONFIDENCE_LEVEL,
     TOLERATED_LOSS_HOURS,
+    Comparison,
     compare_errors,
 )
 
@@ -46,6 +47,13 @@ def test_a_loss_that_may_be_chance_is_no_reason_to_refuse() -> None:
     assert not comparison.is_worse
     surer = np.tile(errors, 20)
     assert compare_errors(np.zeros(200), np.zeros(200), surer).is_worse
+
+
+def test_a_loss_of_less_than_a_quarter_may_be_the_luck_of_a_week() -> None:
+    certain = Comparison(0.24, 0.2, 0.28, 1000, 1.0)
+    assert not certain.is_worse
+    assert certain._replace(loss=0.25).is_worse
+    assert not certain._replace(loss=0.25, lower=TOLERATED_LOSS_HOURS).is_worse
 
 
 def test_the_interval_covers_the_true_loss_as_often_as_it_says() -> None:
