@@ -174,6 +174,7 @@ def main(
         check_metrics(
             metrics, metric_error_threshold, metric_warning_threshold, address
         )
+        check_regularity(metrics, delivery, address)
         comparison = challenge(champion, model, feature_and_labels, address)
         if comparison.get("outcome") == Outcome.NOTHING_NEW.value:
             return
@@ -359,6 +360,21 @@ def check_metrics(
                 f"{name} ({value:.3f}) breached warning threshold "
                 f"{warning_threshold} - check for drift."
             )
+
+
+def check_regularity(metrics: TaskMetrics, delivery: Examined, source: str) -> None:
+    """Make sure that the orders are about as regular as those of the champion.
+
+    Raises:
+        RuntimeError: They are not: what belongs together was likely torn apart.
+    """
+    if delivery.is_mixed_up(metrics.mean_absolute_error):
+        raise RuntimeError(
+            f"MAE ({metrics.mean_absolute_error:.3f} hours) is too far above that of "
+            f"the model in service ({delivery.service_error}): rows or products of "
+            f"{source} are likely mixed up; the model was not persisted and the one in "
+            "service stays."
+        )
 
 
 def validate_trained_model_logic(model: BaseEstimator, data: FeatureAndLabels) -> None:

@@ -10,8 +10,8 @@ CONFIDENCE_LEVEL = 0.99
 # Three minutes: no customer notices.
 TOLERATED_LOSS_HOURS = 0.05
 # Models of good weeks differ: of 120 that were compared, the worst had an eighth more
-# error than the one before. A loss of this share of the champion's error is no luck of a
-# week any more; it must be seen, or nothing is.
+# error than the one before. A loss of this share of the champion's error is not luck;
+# it must be seen, or nothing is.
 LARGE_LOSS = 0.25
 
 

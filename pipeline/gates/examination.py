@@ -1,5 +1,6 @@
 """May a delivery be learnt from? All that is asked of it before anything is trained."""
 
+from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,9 @@ MIN_ORDERS_PER_PRODUCT = 10
 MOST_MISSING = 0.5
 # The model in service is told to be worse from this on.
 WORSE_FACTOR = 1.25
+
+# How many times the error that the model in service had at its birth is no noise.
+MOST_IRREGULAR = 2.0
 
 DELIVER_WHOLE = "deliver the whole week again under a newer timestamp."
 
@@ -67,6 +71,8 @@ class Examined(NamedTuple):
         set_aside: Rows that nothing explains.
         kept: Products that the model in service knows and this week has too few of.
         shifts: Those that were accepted.
+        slowdown: How many times as long as the model in service says its products took,
+            in the median; at least 1.
         service_error: None without a model in service, or if it knows no product.
     """
 
@@ -77,7 +83,23 @@ class Examined(NamedTuple):
     kept: list[str]
     copies: Copies
     shifts: list[Shift]
+    slowdown: float
     service_error: ServiceError | None
+
+    def is_mixed_up(self, mean_absolute_error: float) -> bool:
+        """Whether a new model is so far from the orders held out of this delivery that
+        their rows, products or columns must have been mixed up.
+
+        Another world is as regular as the one before, only slower or faster.
+
+        Args:
+            mean_absolute_error: Of the new model, hours.
+        """
+        error = self.service_error
+        if error is None or error.at_birth is None:
+            return False
+        most = MOST_IRREGULAR * error.at_birth * self.slowdown
+        return not mean_absolute_error <= most
 
     def describe(self) -> dict[str, Any]:
         """What stands of it in the metadata of the model."""
@@ -107,7 +129,8 @@ def examine_delivery(
     """
     orders = check_delivery(data, source, champion.curves if champion else ())
     estimates = champion.estimate(orders) if champion else np.full(len(orders), np.nan)
-    shifts = [each for each in measure_shifts(orders, estimates) if each.is_large]
+    all_shifts = measure_shifts(orders, estimates)
+    shifts = [each for each in all_shifts if each.is_large]
     if shifts and not accept_shift:
         raise DeliveryRefused(source, describe_shifts(shifts), ACCEPT_OR_CORRECT)
     factors = {each.product_code: each.factor for each in shifts}
@@ -156,6 +179,7 @@ def examine_delivery(
         kept,
         copies,
         shifts,
+        max(1.0, median([each.factor for each in all_shifts] or [1.0])),
         service_error,
     )
 

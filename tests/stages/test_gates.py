@@ -162,6 +162,25 @@ def test_it_is_refused_and_the_model_in_service_stays(served: str, fault: str) -
     assert newest(served) == before and count_models(served) == 1
 
 
+def test_products_that_were_mixed_up_are_refused_whatever_the_threshold(
+    served: str,
+) -> None:
+    """Orders placed alone explain three quarters of the hours."""
+    week = next_week()
+    codes = np.random.default_rng(0).permutation(week["product_code"])
+    deliver(served, week.assign(product_code=codes))
+    with pytest.raises(RuntimeError, match="products of s3:.* are likely mixed up"):
+        main(served, 0.5, 0.6, HYPERPARAM_GRID)
+    assert count_models(served) == 1
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.5, 2.0])
+def test_another_world_is_learnt(served: str, factor: float) -> None:
+    deliver(served, scale(factor)(next_week()))
+    exit_code, log = train(served)
+    assert exit_code == 0, log[-1]
+
+
 @pytest.mark.parametrize("rows", [1, 2, 5])
 def test_a_few_mistyped_rows_are_set_aside_and_named(served: str, rows: int) -> None:
     week = mistype(rows, 100)(next_week())
