@@ -190,6 +190,7 @@ def test_metadata_that_are_no_numbers_are_not_written(
     assert aws.list_artefacts_on_s3("pkl", bucket) == []
 
 
+@pytest.mark.once
 def test_a_model_of_five_thousand_products_can_be_read() -> None:
     codes = [f"SKU{number:04}" for number in range(5000)]
     rows = [[0.0, 0.0], [1.0, 1.0]]
