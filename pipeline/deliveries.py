@@ -8,7 +8,6 @@ the newest delivery in a bucket is dated, and its key.
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from pandas import DataFrame
 
 from pipeline import aws
@@ -24,7 +23,6 @@ from pipeline.orders import (
 )
 
 S3 = "s3://"
-LARGEST_CLOCK_ERROR = timedelta(minutes=5)
 
 
 def check(chosen: Namespace) -> int:
@@ -130,7 +128,7 @@ def find_name_faults(address: str) -> list[str]:
     timestamp = aws.parse_timestamp(name)
     if timestamp is None:
         faults.append("has no timestamp as in week_2021-07-02T23:00:00.csv")
-    elif timestamp > datetime.now(UTC) + LARGEST_CLOCK_ERROR:
+    elif timestamp > aws.latest_taken():
         faults.append(f"is dated in the future ({timestamp:%Y-%m-%dT%H:%M:%S} UTC)")
     if not name.isprintable():
         faults.append("has invisible characters")
