@@ -23,6 +23,8 @@ MAX_HOURS_TO_DISPATCH = 1_000.0
 
 DATASETS_FOLDER = "datasets"
 MODELS_FOLDER = "models"
+RUNS_FOLDER = "runs"
+REPORTS_FOLDER = "reports"
 
 # Which product codes there are, the deliveries tell, and the models made of them.
 MAX_CODE_LENGTH = 64

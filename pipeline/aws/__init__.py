@@ -50,6 +50,11 @@ from pipeline.aws.models import (
     tell_resign,
 )
 from pipeline.aws.pickling import unpickle_model
+from pipeline.aws.signed_objects import (
+    SignedObject,
+    add_signed_object_to_s3,
+    read_signed_objects_from_s3,
+)
 from pipeline.aws.signing import (
     KEYS_VARIABLE,
     Proof,
@@ -73,9 +78,11 @@ __all__ = [
     "S3Failure",
     "S3Object",
     "S3TimestampedArtefact",
+    "SignedObject",
     "Survey",
     "TooLarge",
     "add_model_to_s3",
+    "add_signed_object_to_s3",
     "check_loadable",
     "declare",
     "find_latest_artefact_on_s3",
@@ -100,6 +107,7 @@ __all__ = [
     "read_csv_file",
     "read_each",
     "read_models_from_s3",
+    "read_signed_objects_from_s3",
     "s3_client",
     "sign_anew",
     "signing_keys",

@@ -24,10 +24,13 @@ MAX_ROWS = 120_000
 DELIVER_LESS = f"deliver one week, at most {MAX_ROWS:,} rows, under a newer timestamp"
 # Four times what so many rows take; a week takes 31 kB.
 MAX_BYTES = 16 * 2**20
+# The record of a run with 5,000 products takes 1 MiB.
+MAX_RECORD_BYTES = 8 * 2**20
 FILE_FORMATS = {
     "csv": FileFormat((".csv", ".csv.gz"), MAX_BYTES, DELIVER_LESS),
     "parquet": FileFormat((".parquet",), MAX_BYTES, DELIVER_LESS),
     "pkl": FileFormat((".pkl",), MAX_MODEL_BYTES, "train a new model in its place"),
+    "json": FileFormat((".json",), MAX_RECORD_BYTES, "do not rely on it"),
 }
 
 

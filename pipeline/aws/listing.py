@@ -102,7 +102,7 @@ def survey_folder(file_format: str, bucket: str, folder: str = "") -> Survey:
     timestamp in its name, and is not newer than now by more than a clock may be wrong.
 
     Args:
-        file_format: One of csv (which includes csv.gz), parquet, pkl.
+        file_format: One of csv (which includes csv.gz), parquet, pkl, json.
         folder: Folder to search; "" for the whole bucket, in which any place will do.
 
     Raises:
@@ -164,7 +164,7 @@ def list_artefacts_on_s3(
     those that nobody takes, of the future or in a subfolder, are listed as well.
 
     Args:
-        file_format: One of csv (which includes csv.gz), parquet, pkl.
+        file_format: One of csv (which includes csv.gz), parquet, pkl, json.
         folder: Folder to search, with all below it; "" for the whole bucket.
 
     Raises:

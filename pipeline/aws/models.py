@@ -3,7 +3,7 @@
 import logging
 import shlex
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.metadata import version
 from json import JSONEncoder
@@ -16,7 +16,6 @@ from pipeline.aws.artefacts import (
     find_latest_artefact_on_s3,
     get_latest_object_from_s3,
     get_object_from_s3,
-    put_object_to_s3,
     read_each,
 )
 from pipeline.aws.formats import TooLarge
@@ -24,7 +23,6 @@ from pipeline.aws.listing import (
     S3TimestampedArtefact,
     is_in_subfolder,
     list_artefacts_on_s3,
-    make_timestamped_filename,
     tell_future,
 )
 from pipeline.aws.client import S3Failure
@@ -40,12 +38,11 @@ from pipeline.aws.signing import (
     OfAnotherBucket,
     Proof,
     prove,
-    sign,
     signing_keys,
 )
+from pipeline.aws.signed_objects import add_signed_object_to_s3
 from pipeline.logs import printable
 
-PUT_ATTEMPTS = 60
 # As long as the longest key on S3.
 MAX_TEXT = 1024
 
@@ -305,18 +302,8 @@ def add_model_to_s3(
         RuntimeError: S3 could not be written to.
         ValueError: The signing key is none.
     """
-    for seconds in range(PUT_ATTEMPTS):
-        filename = make_timestamped_filename(
-            name, timestamp + timedelta(seconds=seconds), "pkl"
-        )
-        key = "/".join(filter(None, [folder.strip("/"), filename]))
-        if put_object_to_s3(
-            content, bucket, folder, filename, **sign(content, bucket, key), **metadata
-        ):
-            return f"{bucket}/{key}"
-    raise RuntimeError(
-        f"Could not write {filename} to s3://{bucket}/{folder}: the names of "
-        f"{PUT_ATTEMPTS} seconds are taken; train again."
+    return add_signed_object_to_s3(
+        content, name, timestamp, "pkl", bucket, folder, **metadata
     )
 
 
