@@ -5,9 +5,11 @@ R_SQUARED_WARNING_THRESHOLD [--accept-shift KEY] [--only-if-new] [--dry-run]
 
 Takes the newest delivery in s3://S3_BUCKET/datasets/ and puts the model into
 s3://S3_BUCKET/models/. A delivery or a model that fails a check is refused: nothing is
-persisted, the model in service stays, and the exit code is 1. Both thresholds are
-r-squared, above 0 and at most 1, of the cross-validation and on the held-out set: below
-the first a model is refused, below the second there is a WARNING.
+persisted, the model in service stays, and the exit code is 1. Whatever comes out, a
+record of the run is put into s3://S3_BUCKET/runs/, and the channels in ALERT_URLS are
+told of what somebody should know. Both thresholds are r-squared, above 0 and at most 1,
+of the cross-validation and on the held-out set: below the first a model is refused,
+below the second there is a WARNING.
 
   --accept-shift KEY  take the delivery of that key though its hours are far from what
                       the model in service says: the world did change
@@ -17,10 +19,12 @@ the first a model is refused, below the second there is a WARNING.
 """
 
 import logging
+import signal
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from pipeline.logs import StageParser, collecting_warnings, ending_with_errors
+from pipeline.logs import StageParser, ending_with_errors
 
 if __name__ == "__main__":
     parser = StageParser(
@@ -55,8 +59,12 @@ from pipeline.estimator import (
 from pipeline.gates import (
     KEPT,
     TRAINING_ROWS,
+    Challenge,
+    DeliveryRefused,
     Examined,
-    Outcome,
+    ModelRefused,
+    UnreadableDelivery,
+    Verdict,
     challenge_champion,
     check_delivery,
     compare_errors,
@@ -74,6 +82,20 @@ from pipeline.orders import (
     MODELS_FOLDER,
     ORDERS_PLACED,
     PRODUCT_CODE,
+)
+from pipeline.records import (
+    Delivery,
+    Outcome,
+    Recorder,
+    Thresholds,
+    describe_challenge,
+    describe_champion,
+    describe_drift,
+    describe_examined,
+    describe_found,
+    describe_metrics,
+    describe_model,
+    recording,
 )
 from pipeline.search import DecisionTreeSearchCV
 
@@ -99,6 +121,8 @@ HYPERPARAM_GRID: dict[str, list[Any]] = {
     "min_samples_split": [*range(2, 11)],
     "min_samples_leaf": [*range(2, 11)],
 }
+# What is the delivery's or the model's fault, and no fault of the run.
+REFUSALS = (DeliveryRefused, UnreadableDelivery, ModelRefused)
 # A delivery comes each Friday; a day more for one that is late.
 OLDEST_DELIVERY = timedelta(days=8)
 
@@ -143,58 +167,95 @@ def main(
         dry_run: Do everything but persist the model.
 
     Raises:
-        ValueError: The delivery is refused.
-        RuntimeError: The model failed a check or is worse than its predecessor, or S3
-            could not be used.
+        DeliveryRefused, UnreadableDelivery, ModelRefused: Nothing is persisted.
+        RuntimeError: S3 could not be used.
     """
     log.info("Starting train-model stage.")
-    check_features()
-    with collecting_warnings() as warnings:
+    thresholds = Thresholds(
+        error=metric_error_threshold, warning=metric_warning_threshold
+    )
+    with recording(s3_bucket, MODEL_NAME, thresholds, REFUSALS) as run:
+        check_features()
         if metric_warning_threshold < metric_error_threshold:
             log.warning(
                 f"Warning threshold {metric_warning_threshold} is below error "
                 f"threshold {metric_error_threshold}, so the warning can never fire."
             )
-        dataset = find_delivery(s3_bucket)
+        dataset = find(s3_bucket, run)
         address = dataset.address
-        log.info(f"Retrieved dataset from {address} (SHA-256 {dataset.hash}).")
         if only_if_new and was_trained_on(s3_bucket, dataset):
-            log.info(f"Nothing to do: a model was trained on {address} already.")
+            sentence = f"Nothing to do: a model was trained on {address} already."
+            log.info(sentence)
+            run.end(Outcome.NOTHING_NEW, sentence)
             return
         champion = find_champion(s3_bucket)
+        run.add(model_in_service=describe_champion(champion))
+        run.end_step("read")
+
         warn_if_nothing_new(dataset, champion)
-        delivery = examine(dataset, champion, accept_shift)
-        drift = report_drift(s3_bucket, delivery, champion)
+        delivery = examine(dataset, champion, accept_shift, run)
+        drift = report_drift(s3_bucket, delivery, champion, run)
+        run.end_step("examine")
 
         feature_and_labels = prepare_data(delivery.orders)
         model, metrics = train_model(feature_and_labels, hyperparam_grid)
         log.info(f"Trained model: {metrics}.")
-        validate_trained_model_logic(model, feature_and_labels)
+        run.end_step("train")
+
         projection = assess_projection(model, feature_and_labels)
+        run.add(metrics=describe_metrics({**metrics._asdict(), **projection}))
+        validate_trained_model_logic(model, feature_and_labels)
         check_metrics(
             metrics, metric_error_threshold, metric_warning_threshold, address
         )
         check_regularity(metrics, delivery, address)
-        comparison = challenge(champion, model, feature_and_labels, address)
-        if comparison.get("outcome") == Outcome.NOTHING_NEW.value:
+        challenge = challenge_with(champion, model, feature_and_labels, address, run)
+        if challenge is not None and challenge.outcome is Verdict.NOTHING_NEW:
+            run.end(Outcome.NOTHING_NEW, challenge.sentence)
             return
         evaluation = {
             **projection,
             **delivery.describe(),
             "accepted_shift": dataset.key if delivery.shifts else None,
-            "champion": comparison or None,
+            "champion": describe_comparison(champion, challenge),
             "drift": drift,
             **describe_products(model, delivery.orders, dataset, champion),
             TRAINING_ROWS: write_training_rows(training_rows(feature_and_labels)),
         }
         wrapped_model = wrap_model(model, dataset, metrics, evaluation)
-    level = logging.WARNING if warnings else logging.INFO
-    outcome = f"{metrics}, warnings above: {len(warnings)}."
-    if dry_run:
-        log.log(level, f"Dry run: the model is good, and was not persisted: {outcome}")
-        return
-    s3_location = wrapped_model.put_model_to_s3(s3_bucket, MODELS_FOLDER)
-    log.log(level, f"Model serialised and persisted to s3://{s3_location}: {outcome}")
+        run.add(model=describe_model(wrapped_model))
+        run.end_step("check")
+
+        level = logging.WARNING if run.warnings else logging.INFO
+        outcome = f"{metrics}, warnings above: {len(run.warnings)}."
+        if dry_run:
+            log.log(
+                level, f"Dry run: the model is good, and was not persisted: {outcome}"
+            )
+            run.end(Outcome.DRY_RUN)
+            return
+        location = wrapped_model.put_model_to_s3(s3_bucket, MODELS_FOLDER)
+        run.add(model=describe_model(wrapped_model, location.partition("/")[2]))
+        log.log(level, f"Model serialised and persisted to s3://{location}: {outcome}")
+        run.end_step("publish")
+        run.end(Outcome.PUBLISHED)
+
+
+def find(s3_bucket: str, run: Recorder) -> aws.Dataset:
+    """Read the newest delivery.
+
+    Raises:
+        UnreadableDelivery: It cannot be read as CSV.
+        RuntimeError: There is none, or S3 could not be read.
+    """
+    try:
+        dataset = find_delivery(s3_bucket)
+    except UnreadableDelivery as error:
+        run.add(delivery=Delivery(key=error.key))
+        raise
+    run.add(delivery=describe_found(dataset))
+    log.info(f"Retrieved dataset from {dataset.address} (SHA-256 {dataset.hash}).")
+    return dataset
 
 
 def check_features() -> None:
@@ -245,7 +306,7 @@ def warn_if_nothing_new(dataset: aws.Dataset, champion: Champion | None) -> None
 
 
 def examine(
-    dataset: aws.Dataset, champion: Champion | None, accept_shift: str
+    dataset: aws.Dataset, champion: Champion | None, accept_shift: str, run: Recorder
 ) -> Examined:
     """Check a delivery, and choose the rows to learn from.
 
@@ -259,6 +320,10 @@ def examine(
             f"is {dataset.key}: no shift of it is accepted."
         )
     delivery = examine_delivery(dataset.data, dataset.address, champion, accepts)
+    run.add(
+        delivery=describe_examined(describe_found(dataset), delivery),
+        model_in_service=describe_champion(champion, delivery),
+    )
     log.info(f"Checked delivery: {len(delivery.orders)} orders.")
     if delivery.service_error:
         log.info(f"Scored the model in service: {delivery.service_error}.")
@@ -270,7 +335,7 @@ def examine(
 
 
 def report_drift(
-    s3_bucket: str, delivery: Examined, champion: Champion | None
+    s3_bucket: str, delivery: Examined, champion: Champion | None, run: Recorder
 ) -> list[dict[str, Any]] | None:
     """Report how far the orders have moved since the champion was trained.
 
@@ -289,6 +354,7 @@ def report_drift(
         log.warning(f"Drift was not measured: {error}")
         return None
     drifts = measure_drift(checked, delivery.orders)
+    run.add(drift=describe_drift(drifts))
     large = any(drift.is_large for drift in drifts)
     log.log(logging.WARNING if large else logging.INFO, summarize_drift(drifts))
     return [
@@ -342,7 +408,7 @@ def check_metrics(
     """Hold both scores against the thresholds; warn of what is between them.
 
     Raises:
-        RuntimeError: One is below the first threshold, or is no number.
+        ModelRefused: One is below the first threshold, or is no number.
     """
     scores = {
         "r-squared metric": metrics.r_squared,
@@ -350,7 +416,7 @@ def check_metrics(
     }
     for name, value in scores.items():
         if value is None or not value >= error_threshold:
-            raise RuntimeError(
+            raise ModelRefused(
                 f"{name} ({value:.3f}) is below deployment threshold "
                 f"{error_threshold}; the model was not persisted and the one in "
                 f"service stays: look at {source}."
@@ -366,10 +432,10 @@ def check_regularity(metrics: TaskMetrics, delivery: Examined, source: str) -> N
     """Make sure that the orders are about as regular as those of the champion.
 
     Raises:
-        RuntimeError: They are not: what belongs together was likely torn apart.
+        ModelRefused: They are not: what belongs together was likely torn apart.
     """
     if delivery.is_mixed_up(metrics.mean_absolute_error):
-        raise RuntimeError(
+        raise ModelRefused(
             f"MAE ({metrics.mean_absolute_error:.3f} hours) is too far above that of "
             f"the model in service ({delivery.service_error}): rows or products of "
             f"{source} are likely mixed up; the model was not persisted and the one in "
@@ -381,12 +447,12 @@ def validate_trained_model_logic(model: BaseEstimator, data: FeatureAndLabels) -
     """Check that a trained model makes sense on the held-out set.
 
     Raises:
-        RuntimeError: Names everything that is wrong.
+        ModelRefused: Names everything that is wrong.
     """
     features = preprocess(data.X_test, numbers_of(model))
     faults = find_model_faults(model, features, data.y_test)
     if faults:
-        raise RuntimeError(f"Trained model failed verification: {', '.join(faults)}.")
+        raise ModelRefused(f"Trained model failed verification: {', '.join(faults)}.")
 
 
 def assess_projection(
@@ -417,23 +483,24 @@ def assess_projection(
     return {"falls_removed": falls, "tree": tree_metrics}
 
 
-def challenge(
+def challenge_with(
     champion: Champion | None,
     model: MonotoneTreeRegressor,
     data: FeatureAndLabels,
     source: str,
-) -> dict[str, Any]:
+    run: Recorder,
+) -> Challenge | None:
     """Compare with the champion on held-out orders that neither was trained on.
 
     Returns:
-        For the metadata: which champion, and the comparison; empty without a champion.
+        None without a champion.
 
     Raises:
-        RuntimeError: The new model is worse by more than chance, or there are too few
+        ModelRefused: The new model is worse by more than chance, or there are too few
             orders to judge by.
     """
     if champion is None:
-        return {}
+        return None
     held_out = data.X_test.assign(**{LABEL: data.y_test})
     numbers = numbers_of(model)
     found = challenge_champion(
@@ -442,14 +509,24 @@ def challenge(
         lambda orders: model.predict(preprocess(orders, numbers)),
         source,
     )
-    if found.outcome in (Outcome.WORSE, Outcome.TOO_FEW_ORDERS):
-        raise RuntimeError(found.sentence)
-    new = found.outcome is Outcome.PASSED
-    log.log(logging.INFO if new else logging.WARNING, found.sentence)
+    run.add(comparison=describe_challenge(found))
+    if found.outcome in (Verdict.WORSE, Verdict.TOO_FEW_ORDERS):
+        raise ModelRefused(found.sentence)
+    passed = found.outcome is Verdict.PASSED
+    log.log(logging.INFO if passed else logging.WARNING, found.sentence)
+    return found
+
+
+def describe_comparison(
+    champion: Champion | None, challenge: Challenge | None
+) -> dict[str, Any] | None:
+    """What stands of the comparison in the metadata of the model."""
+    if champion is None or challenge is None:
+        return None
     return {
         "model": str(champion.model),
-        "outcome": found.outcome.value,
-        **found.comparison._asdict(),
+        "outcome": challenge.outcome.value,
+        **challenge.comparison._asdict(),
     }
 
 
@@ -496,7 +573,13 @@ def persist_model(
     return wrapped_model.put_model_to_s3(bucket, MODELS_FOLDER)
 
 
+def end_run(*_: object) -> None:
+    """End as a shell says of a process that SIGTERM ended; the run is recorded."""
+    sys.exit(128 + signal.SIGTERM)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, end_run)
     with ending_with_errors("training model"):
         main(
             chosen.s3_bucket,

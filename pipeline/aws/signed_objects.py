@@ -1,4 +1,4 @@
-"""Objects that are added signed, each under a second of its own, and read with proof."""
+"""Objects that are added signed, each under its own second, and read with proof."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta

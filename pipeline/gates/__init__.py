@@ -1,12 +1,13 @@
 """What may pass: a delivery, a model, a challenger."""
 
-from pipeline.gates.challenge import Challenge, Outcome, challenge_champion
+from pipeline.gates.challenge import Challenge, Verdict, challenge_champion
 from pipeline.gates.comparison import compare_errors
 from pipeline.gates.delivery import DeliveryRefused, check_delivery
 from pipeline.gates.drift import KEPT, Drift, measure_drift, summarize_drift
 from pipeline.gates.examination import Examined, examine_delivery
-from pipeline.gates.model_logic import count_falls, find_model_faults
+from pipeline.gates.model_logic import ModelRefused, count_falls, find_model_faults
 from pipeline.gates.recognition import (
+    UnreadableDelivery,
     find_delivery,
     is_named_as_delivery,
     read_delivery,
@@ -19,8 +20,10 @@ __all__ = [
     "Drift",
     "Examined",
     "KEPT",
-    "Outcome",
+    "ModelRefused",
+    "Verdict",
     "TRAINING_ROWS",
+    "UnreadableDelivery",
     "challenge_champion",
     "check_delivery",
     "compare_errors",

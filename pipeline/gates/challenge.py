@@ -18,7 +18,7 @@ from pipeline.orders import LABEL
 LITTLE_NEW = 0.5
 
 
-class Outcome(Enum):
+class Verdict(Enum):
     """What a challenge showed."""
 
     PASSED = "passed"
@@ -35,7 +35,7 @@ class Challenge(NamedTuple):
         sentence: What it showed, for the log.
     """
 
-    outcome: Outcome
+    outcome: Verdict
     comparison: Comparison
     held_out: int
     sentence: str
@@ -69,7 +69,7 @@ def challenge_champion(
     )
 
 
-def judge(comparison: Comparison, held_out: int) -> Outcome:
+def judge(comparison: Comparison, held_out: int) -> Verdict:
     """Decide what a comparison shows; what it cannot show to be good does not pass.
 
     Args:
@@ -77,35 +77,35 @@ def judge(comparison: Comparison, held_out: int) -> Outcome:
             that are new to the champion.
     """
     if comparison.is_worse:
-        return Outcome.WORSE
+        return Verdict.WORSE
     if comparison.shows_enough:
-        return Outcome.PASSED
+        return Verdict.PASSED
     if comparison.rows <= LITTLE_NEW * held_out:
-        return Outcome.NOTHING_NEW
-    return Outcome.TOO_FEW_ORDERS
+        return Verdict.NOTHING_NEW
+    return Verdict.TOO_FEW_ORDERS
 
 
 def tell(
-    outcome: Outcome, comparison: Comparison, champion: Champion, source: str
+    outcome: Verdict, comparison: Comparison, champion: Champion, source: str
 ) -> str:
     """What a challenge showed, in one sentence."""
     match outcome:
-        case Outcome.PASSED:
+        case Verdict.PASSED:
             return f"Compared with the champion: {comparison}."
-        case Outcome.WORSE:
+        case Verdict.WORSE:
             return (
                 f"The new model is worse than the one in service ({champion.model}) by "
                 f"more than chance: {comparison}; it was not persisted: look at "
                 f"{source}."
             )
-        case Outcome.TOO_FEW_ORDERS:
+        case Verdict.TOO_FEW_ORDERS:
             return (
                 "There are too few orders to judge by whether the new model is worse "
                 f"than the one in service ({champion.model}): {comparison}, and a loss "
                 f"of a quarter must be seen; it was not persisted: {source} is to hold "
                 "the whole week."
             )
-        case Outcome.NOTHING_NEW:
+        case Verdict.NOTHING_NEW:
             return (
                 "Nothing new has arrived: the model in service was trained on most of "
                 f"the orders of {source}, and {comparison.rows} of those held out are "

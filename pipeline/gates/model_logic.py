@@ -21,6 +21,10 @@ NEGATIVE = "negative hours_to_dispatch predictions found for test set"
 OUTLIER = "outlier hours_to_dispatch predictions found for test set"
 
 
+class ModelRefused(RuntimeError):
+    """A model did not pass a gate, and why."""
+
+
 def find_model_faults(
     model: Any, features: NDArray[np.float64], hours: ArrayLike
 ) -> list[str]:

@@ -16,6 +16,18 @@ NAMED = 10
 log = logging.getLogger("pipeline")
 
 
+class UnreadableDelivery(ValueError):
+    """The newest delivery cannot be read as CSV, and why.
+
+    Attributes:
+        key: Of its object.
+    """
+
+    def __init__(self, reason: str, key: str) -> None:
+        super().__init__(reason)
+        self.key = key
+
+
 def is_named_as_delivery(artefact: aws.S3TimestampedArtefact) -> bool:
     return artefact.key.rpartition("/")[2].startswith(DELIVERY_NAME)
 
@@ -24,7 +36,7 @@ def read_delivery(artefact: aws.S3TimestampedArtefact) -> aws.Dataset | str:
     """Read a delivery; of another file, the reason why it is none.
 
     Raises:
-        ValueError, TooLarge: It is named as a delivery, and cannot be read as CSV.
+        UnreadableDelivery: It is named as a delivery, and cannot be read as CSV.
         Replaced, S3Failure: S3 could not be read.
     """
     is_named = is_named_as_delivery(artefact)
@@ -32,7 +44,7 @@ def read_delivery(artefact: aws.S3TimestampedArtefact) -> aws.Dataset | str:
         dataset = aws.get_csv_dataset(artefact)
     except (ValueError, aws.TooLarge) as error:
         if is_named:
-            raise
+            raise UnreadableDelivery(str(error), artefact.key) from error
         return f"is no delivery: {error}"
     missing = {*FEATURES, LABEL} - {*dataset.data.columns}
     if missing and not is_named:
@@ -47,7 +59,7 @@ def find_delivery(s3_bucket: str) -> aws.Dataset:
     like, other files, and deliveries that S3 does not let us read.
 
     Raises:
-        ValueError: The newest delivery cannot be read as CSV.
+        UnreadableDelivery: The newest delivery cannot be read as CSV.
         RuntimeError: There is none, it keeps changing, or S3 could not be read.
     """
     for _ in range(ATTEMPTS - 1):

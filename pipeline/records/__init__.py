@@ -1,6 +1,15 @@
 """What a run of training leaves: its record in the bucket, and word of it to people."""
 
 from pipeline.records.channels import ALERT_URLS, REPORT_URLS, send
+from pipeline.records.facts import (
+    describe_challenge,
+    describe_champion,
+    describe_drift,
+    describe_examined,
+    describe_found,
+    describe_metrics,
+    describe_model,
+)
 from pipeline.records.message import compose_title
 from pipeline.records.record import (
     ColumnDrift,
@@ -42,6 +51,13 @@ __all__ = [
     "Thresholds",
     "add_record",
     "compose_title",
+    "describe_challenge",
+    "describe_champion",
+    "describe_drift",
+    "describe_examined",
+    "describe_found",
+    "describe_metrics",
+    "describe_model",
     "name_page",
     "read_records",
     "recording",

@@ -81,7 +81,7 @@ class Delivery(Part):
 
 
 class Thresholds(Part):
-    """The r-squared below which a model is refused, and below which there is a warning."""
+    """The r-squared below which a model is refused, and is warned of."""
 
     error: float
     warning: float

@@ -12,6 +12,8 @@ from os import environ
 from time import monotonic
 from typing import Any
 
+from pydantic import ValidationError
+
 from pipeline.logs import collecting_warnings
 from pipeline.records.channels import ALERT_URLS, REPORT_URLS, send
 from pipeline.records.message import (
@@ -73,9 +75,17 @@ class Recorder:
         self._outcome, self._reason = outcome, reason
 
     def make_record(self) -> RunRecord:
-        """Put together all that was taken down."""
+        """Put together all that was taken down; what does not fit is left out."""
+        try:
+            return self._make_record(self._facts)
+        except ValidationError as error:
+            log.warning(f"The record of this run is not whole: {error}")
+            needed = ("pipeline", "thresholds", "started")
+            return self._make_record({name: self._facts[name] for name in needed})
+
+    def _make_record(self, facts: dict[str, Any]) -> RunRecord:
         return RunRecord(
-            **self._facts,
+            **facts,
             outcome=self._outcome,
             reason=self._reason,
             seconds=self._seconds,
@@ -124,9 +134,8 @@ def leave_record(bucket: str, recorder: Recorder) -> None:
 
     Whatever is wrong with either, the run is what it is.
     """
-    key, previous = "", None
+    record, key, previous = recorder.make_record(), "", None
     try:
-        record = recorder.make_record()
         previous = find_previous(bucket)
     except Exception as error:
         log.warning(f"The runs before this one could not be read: {tell(error)}")

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from pipeline import aws
 from pipeline.orders import REPORTS_FOLDER, RUNS_FOLDER
-from pipeline.records.record import Outcome, RunRecord
+from pipeline.records.record import RunRecord
 
 # So many older records are looked at for the last one that changed anything.
 LOOKED_BACK = 20
@@ -82,8 +82,8 @@ def read_record(found: aws.SignedObject) -> StoredRecord:
         place = ".".join(map(str, first["loc"])) or "its text"
         refusal = (
             f"{found.artefact.address} is no record of a run that this release reads "
-            f"({aws.quote(place)}: {aws.quote(first['msg'])}); read it with the release "
-            "that wrote it."
+            f"({aws.quote(place)}: {aws.quote(first['msg'])}); read it with the "
+            "release that wrote it."
         )
         return StoredRecord(key, timestamp, None, refusal)
     return StoredRecord(key, timestamp, record)

@@ -13,7 +13,7 @@ from types_boto3_s3 import S3Client
 
 from pipeline import aws
 from pipeline.estimator import read_champion, read_curves
-from pipeline.gates import Outcome, challenge_champion
+from pipeline.gates import Verdict, challenge_champion
 from pipeline.models import main
 from pipeline.estimator.products import FORMER_PRODUCTS
 
@@ -101,7 +101,7 @@ def test_it_is_compared_as_champion(published: Published, bucket: str) -> None:
     )
     hours = np.concatenate([published.estimates[code] for code in FORMER_PRODUCTS])
     found = challenge_champion(champion, held_out, lambda orders: hours, "s3://b/w")
-    assert found.outcome is Outcome.PASSED
+    assert found.outcome is Verdict.PASSED
     assert found.comparison._asdict() == {
         **{"loss": 0, "lower": 0, "upper": 0, "rows": len(held_out)},
         "champion_error": pytest.approx(hours.mean()),

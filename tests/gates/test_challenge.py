@@ -11,7 +11,7 @@ from sklearn.dummy import DummyRegressor
 
 from pipeline import aws
 from pipeline.estimator import Champion, read_champion
-from pipeline.gates.challenge import Challenge, Outcome, challenge_champion, judge
+from pipeline.gates.challenge import Challenge, Verdict, challenge_champion, judge
 from pipeline.gates.comparison import Comparison
 from pipeline.gates.training_rows import (
     TRAINING_ROWS,
@@ -56,11 +56,11 @@ def challenge(
 def test_a_worse_one_is_refused_and_a_better_one_passes() -> None:
     held_out = make_week(rows=200, seed=1)
     worse = challenge(champion_of(None), held_out, error=2.0)
-    assert worse.outcome is Outcome.WORSE and SOURCE in worse.sentence
+    assert worse.outcome is Verdict.WORSE and SOURCE in worse.sentence
     better = challenge(champion_of(None, error=2.0), held_out)
-    assert better.outcome is Outcome.PASSED and better.comparison.upper < 0
+    assert better.outcome is Verdict.PASSED and better.comparison.upper < 0
     equal = challenge(champion_of(None), held_out, error=0.01)
-    assert equal.outcome is Outcome.PASSED
+    assert equal.outcome is Verdict.PASSED
 
 
 def test_orders_that_the_champion_was_trained_on_do_not_count() -> None:
@@ -70,7 +70,7 @@ def test_orders_that_the_champion_was_trained_on_do_not_count() -> None:
     assert found.held_out == 350
     fast = int((known[:150]["hours_to_dispatch"] == 0).sum())
     assert found.comparison.rows == 200 + fast
-    assert found.outcome is Outcome.PASSED
+    assert found.outcome is Verdict.PASSED
 
 
 def test_of_a_product_that_the_champion_does_not_know_nothing_is_compared() -> None:
@@ -83,34 +83,34 @@ def test_of_a_product_that_the_champion_does_not_know_nothing_is_compared() -> N
 def test_too_few_orders_show_nothing_unless_the_new_one_is_better() -> None:
     few = make_week(rows=22, seed=1)
     rough = challenge(champion_of(None), few, error=0.6)
-    assert rough.outcome is Outcome.TOO_FEW_ORDERS
+    assert rough.outcome is Verdict.TOO_FEW_ORDERS
     assert "too few orders to judge by" in rough.sentence and SOURCE in rough.sentence
-    assert challenge(champion_of(None, error=5.0), few).outcome is Outcome.PASSED
+    assert challenge(champion_of(None, error=5.0), few).outcome is Verdict.PASSED
 
 
 def test_what_the_champion_knows_already_is_nothing_new() -> None:
     week = make_week(rows=220, seed=1)
     found = challenge(champion_of(week[:200]), week, error=0.6)
-    assert found.outcome is Outcome.NOTHING_NEW
+    assert found.outcome is Verdict.NOTHING_NEW
     assert "Nothing new has arrived" in found.sentence
 
 
 @pytest.mark.parametrize(
     "comparison, outcome",
     [
-        (Comparison(0.0, -0.2, 0.2, 200, 1.0), Outcome.PASSED),
-        (Comparison(0.0, -0.26, 0.26, 200, 1.0), Outcome.TOO_FEW_ORDERS),
-        (Comparison(0.0, -0.26, 0.26, 100, 1.0), Outcome.NOTHING_NEW),
-        (Comparison(-1.0, -2.0, 0.05, 200, 1.0), Outcome.PASSED),
-        (Comparison(0.2, 0.04, 0.36, 200, 1.0), Outcome.PASSED),
-        (Comparison(0.3, 0.06, 0.36, 200, 1.0), Outcome.WORSE),
-        (Comparison(nan, nan, nan, 200, 1.0), Outcome.TOO_FEW_ORDERS),
-        (Comparison(0.0, -inf, inf, 1, 1.0), Outcome.NOTHING_NEW),
-        (Comparison(0.0, -0.2, 0.2, 200, nan), Outcome.TOO_FEW_ORDERS),
+        (Comparison(0.0, -0.2, 0.2, 200, 1.0), Verdict.PASSED),
+        (Comparison(0.0, -0.26, 0.26, 200, 1.0), Verdict.TOO_FEW_ORDERS),
+        (Comparison(0.0, -0.26, 0.26, 100, 1.0), Verdict.NOTHING_NEW),
+        (Comparison(-1.0, -2.0, 0.05, 200, 1.0), Verdict.PASSED),
+        (Comparison(0.2, 0.04, 0.36, 200, 1.0), Verdict.PASSED),
+        (Comparison(0.3, 0.06, 0.36, 200, 1.0), Verdict.WORSE),
+        (Comparison(nan, nan, nan, 200, 1.0), Verdict.TOO_FEW_ORDERS),
+        (Comparison(0.0, -inf, inf, 1, 1.0), Verdict.NOTHING_NEW),
+        (Comparison(0.0, -0.2, 0.2, 200, nan), Verdict.TOO_FEW_ORDERS),
     ],
 )
 def test_only_what_is_shown_to_be_good_passes(
-    comparison: Comparison, outcome: Outcome
+    comparison: Comparison, outcome: Verdict
 ) -> None:
     if comparison.rows == 200 and comparison.upper == 0.36 and comparison.lower == 0.04:
         # Within a quarter, and its lower end within what is tolerated.
