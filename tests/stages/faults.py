@@ -20,6 +20,7 @@ from uuid import uuid4
 import boto3
 
 from pipeline import aws, train_model
+from pipeline.records import read_records
 from sandbox.orders import deliver_week, make_week
 from sandbox.processes import ROOT
 from sandbox.s3_server import make_bucket, replace_aws_settings, run_s3_server
@@ -72,7 +73,8 @@ class Outcome(NamedTuple):
     """What was found after a fault, as told by the page."""
 
     exit_code: str
-    bucket: str
+    models: str
+    record: str
     says: str
     again: str
 
@@ -108,6 +110,7 @@ CHANGED = s3_proxy.answer_with(lambda body: body.replace(b"1", b"7", 1))
 # The second "read datasets" is of the delivery that the model in service learnt from.
 LIST, READ, WRITE = "list datasets", "read datasets", "write models"
 READ_MODEL = "read models"
+LIST_RECORDS, WRITE_RECORD = "list runs", "write runs"
 
 LASTING = [
     Fault("connections are refused", LIST, s3_proxy.refuse_for_ever),
@@ -143,6 +146,9 @@ LASTING = [
     Fault("the connection is reset half way", WRITE, s3_proxy.reset_within_the_request),
     Fault("no answer comes", WRITE, s3_proxy.give_no_answer, settings=HURRIED),
     Fault("the answer is lost", WRITE, s3_proxy.lose_the_answer),
+    Fault("S3 answers 403", LIST_RECORDS, ACCESS_DENIED),
+    Fault("S3 answers 403", WRITE_RECORD, ACCESS_DENIED),
+    Fault("no answer comes", WRITE_RECORD, s3_proxy.give_no_answer, settings=HURRIED),
 ]
 PASSING = [
     Fault("connections are refused", LIST, s3_proxy.refuse_for_a_moment, times=1),
@@ -188,6 +194,7 @@ LOG = [
     "Projection removed",
     "Compared with the champion",
     "Model serialised",
+    "Recorded this run",
 ]
 KILLED = [
     *(
@@ -198,7 +205,13 @@ KILLED = [
             kill_after=line,
         )
         # After the last one there is nothing left to do.
-        for line in LOG[:-1]
+        for line in LOG[:-2]
+    ),
+    Fault(
+        f"after the log line “{LOG[-2]} ...”",
+        WRITE_RECORD,
+        s3_proxy.give_no_answer,
+        kill_after=LOG[-2],
     ),
     Fault("while half of the model is sent", WRITE, s3_proxy.kill_within_the_request),
     Fault("before S3 has answered", WRITE, s3_proxy.kill_before_the_answer),
@@ -317,17 +330,28 @@ def tell_change(bucket: str, before: dict[str, str], delivered: set[str]) -> str
     """
     after = contents(bucket)
     assert before.items() <= after.items(), "something was lost"
-    new = [after[version] for version in after.keys() - before.keys() - delivered]
+    added = [after[version] for version in after.keys() - before.keys() - delivered]
+    assert not set(added) & set(before.values()), "something was overwritten"
+    assert len(set(added)) == len(added), "something was overwritten"
+    new = [key for key in added if not key.startswith("runs/")]
     if not new:
-        return "as it was"
-    assert not set(new) & set(before.values()), "something was overwritten"
-    assert len(set(new)) == len(new), "something was overwritten"
+        return "as they were"
     for artefact in aws.list_artefacts_on_s3("pkl", bucket, "models"):
         found = aws.get_object_from_s3(artefact)
         assert found is not None
         aws.check_loadable(aws.load_model(found))
     assert all(key.startswith("models/") for key in new)
     return {1: "one new model", 2: "two new models"}[len(new)]
+
+
+def tell_record(bucket: str, before: dict[str, str]) -> str:
+    """What was recorded of the run since: its outcome."""
+    new = [each for each in read_records(bucket) if each.key not in before.values()]
+    if not new:
+        return "none"
+    (found,) = new
+    assert found.record is not None, found.refusal
+    return found.record.outcome
 
 
 def run_under(fault: Fault) -> Outcome:
@@ -355,12 +379,13 @@ def run_under(fault: Fault) -> Outcome:
         assert len(happened) >= least, "it did not happen"
         change = tell_change(bucket, before, proxy.delivered)
 
+    record = tell_record(bucket, before)
     left = change, bool(proxy.delivered)
     if left not in TRIED_AGAIN:
         train_again(bucket)
         TRIED_AGAIN.add(left)
     says = "" if exit_code < 0 else tell_log(run.lines, bucket)
-    return Outcome(tell_exit_code(exit_code), change, says, "succeeds")
+    return Outcome(tell_exit_code(exit_code), change, record, says, "succeeds")
 
 
 def train_again(bucket: str) -> None:
@@ -396,6 +421,8 @@ WHEN = {
     READ: "the delivery is read",
     READ_MODEL: "the model in service is read",
     WRITE: "the new model is written",
+    LIST_RECORDS: "the records of runs are listed",
+    WRITE_RECORD: "the record of the run is written",
 }
 
 
