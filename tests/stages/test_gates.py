@@ -18,6 +18,7 @@ from types_boto3_s3 import S3Client
 
 from pipeline import aws
 from pipeline.estimator import read_curves, read_products
+from pipeline.records import Outcome, read_records
 from pipeline.train_model import HYPERPARAM_GRID, main
 from sandbox.orders import make_products, make_week
 from sandbox.s3_server import make_bucket
@@ -40,11 +41,23 @@ def deliver(bucket: str, week: DataFrame, at: datetime = NOW) -> str:
 
 
 def train(bucket: str, *options: str) -> tuple[int, list[str]]:
-    """Run the stage; returns its exit code and its log."""
+    """Run the stage; returns its exit code and its log, but for the line of its record,
+    which says the same."""
     stage = run_here("pipeline.train_model", bucket, "0.8", "0.9", *options)
     assert stage.stderr == ""
     assert "Traceback" not in stage.stdout
-    return stage.returncode, stage.stdout.splitlines()
+    log = stage.stdout.splitlines()
+    (line,) = [each for each in log if "Recorded this run in s3://" in each]
+    log.remove(line)
+    (found,) = read_records(bucket, 1)
+    record = found.record
+    assert record is not None and found.key in line
+    is_refused = record.outcome is Outcome.REFUSED
+    assert is_refused == (stage.returncode == 1)
+    assert not is_refused or log[-1].endswith(f" - {record.reason}")
+    warned = [each.split(" - ", 3)[3] for each in log[:-1] if " - WARNING - " in each]
+    assert set(warned) <= set(record.warnings)
+    return stage.returncode, log
 
 
 @pytest.fixture(scope="module")
