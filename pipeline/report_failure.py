@@ -1,71 +1,65 @@
 """The stage that Bodywork runs when a deployment failed: tell the operators.
 
-Usage: python -m pipeline.report_failure [PIPELINE]
+Usage: python -m pipeline.report_failure [PIPELINE [S3_BUCKET]]
 
-PIPELINE is the name that the report gives to what failed, by default time-to-dispatch.
-Logs an ERROR with Bodywork's sentence, EXCEPTION_MESSAGE of the environment. If
-ALERT_WEBHOOK_URL is set, the same line is posted there as JSON, {"text": "..."}, the
-form that Slack and Mattermost take. An unreachable webhook is told in the log alone.
+PIPELINE is the name that the message gives to what failed, by default time-to-dispatch.
+Logs an ERROR with Bodywork's sentence, EXCEPTION_MESSAGE of the environment, and tells
+the channels in ALERT_URLS, Apprise's addresses of Slack, Teams, e-mail and others. With
+S3_BUCKET, nobody is told a second time of what training has told them already: that the
+run was refused, or failed. A channel that cannot be reached is told in the log alone.
 """
 
-import json
 import logging
-import re
 import sys
-from http.client import HTTPException
+from datetime import UTC, datetime, timedelta
 from os import environ
-from urllib.request import Request, urlopen
 
 from pipeline.logs import configure_logger
+from pipeline.records import read_records, send
 
 PIPELINE = "time-to-dispatch"
-TIMEOUT_SECONDS = 10
+# A failed stage ends the deployment, and Bodywork runs this one, within minutes.
+RECENT = timedelta(minutes=30)
 
 log = logging.getLogger("pipeline")
 
 
 def main(
-    exception_message: str, webhook_url: str, pipeline_name: str = PIPELINE
+    exception_message: str, pipeline_name: str = PIPELINE, s3_bucket: str = ""
 ) -> None:
     """Report a failure.
 
     Args:
         exception_message: What Bodywork says.
-        webhook_url: Where to post it; "" for nowhere.
         pipeline_name: Whose deployment failed.
+        s3_bucket: Where training leaves its records; "" for nowhere.
     """
-    line = f"Deployment of {pipeline_name} failed: {exception_message}"
-    log.error(line)
-    if re.match("https?://[^/]", webhook_url):
-        post(webhook_url, line)
-    elif webhook_url:
-        log.warning("ALERT_WEBHOOK_URL is not like https://HOST/PATH; correct it.")
-
-
-def post(webhook_url: str, line: str) -> None:
-    """Post a line to a webhook; a failure to do so is a warning.
-
-    The address is a secret, so the log does not repeat it.
-    """
-    try:
-        request = Request(
-            webhook_url,
-            data=json.dumps({"text": line}).encode(),
-            headers={"Content-Type": "application/json"},
-        )
-        urlopen(request, timeout=TIMEOUT_SECONDS).close()
-    except (OSError, HTTPException, ValueError) as error:
-        # Only the operating system's and the server's reasons leave the address out.
-        reason = str(error) if isinstance(error, OSError) else type(error).__name__
-        log.warning(f"The webhook was not told ({reason}); check ALERT_WEBHOOK_URL.")
+    log.error(f"Deployment of {pipeline_name} failed: {exception_message}")
+    told = find_message(s3_bucket) if s3_bucket else ""
+    if told:
+        log.info(f'Training has told people already: "{told}".')
     else:
-        log.info("Told the webhook.")
+        title = f"{pipeline_name}: the deployment failed"
+        send(title, f"Deployment of {pipeline_name} failed: {exception_message}")
+
+
+def find_message(s3_bucket: str) -> str:
+    """Find what training told people of a run that ended badly just now; "" if it told
+    them nothing, or that cannot be known."""
+    try:
+        found = read_records(s3_bucket, last=1)
+    except (RuntimeError, ValueError) as error:
+        log.warning(f"Whether training has told people is not known: {error}")
+        return ""
+    for each in found:
+        record = each.record
+        if record and record.is_bad and datetime.now(UTC) - each.timestamp < RECENT:
+            return record.message
+    return ""
 
 
 if __name__ == "__main__":
     configure_logger()
     main(
-        environ.get("EXCEPTION_MESSAGE") or "Bodywork gave no reason.",
-        environ.get("ALERT_WEBHOOK_URL", "").strip(),
-        *sys.argv[1:2],
+        environ.get("EXCEPTION_MESSAGE") or "Bodywork gave no reason.", *sys.argv[1:3]
     )
