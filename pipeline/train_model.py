@@ -229,16 +229,16 @@ def main(
         level = logging.WARNING if run.warnings else logging.INFO
         outcome = f"{metrics}, warnings above: {len(run.warnings)}."
         if dry_run:
+            run.end(Outcome.DRY_RUN)
             log.log(
                 level, f"Dry run: the model is good, and was not persisted: {outcome}"
             )
-            run.end(Outcome.DRY_RUN)
             return
         location = wrapped_model.put_model_to_s3(s3_bucket, MODELS_FOLDER)
         run.add(model=describe_model(wrapped_model, location.partition("/")[2]))
-        log.log(level, f"Model serialised and persisted to s3://{location}: {outcome}")
         run.end_step("publish")
         run.end(Outcome.PUBLISHED)
+        log.log(level, f"Model serialised and persisted to s3://{location}: {outcome}")
 
 
 def find(s3_bucket: str, run: Recorder) -> aws.Dataset:

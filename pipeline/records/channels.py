@@ -7,7 +7,7 @@ import logging
 import re
 import warnings
 from os import environ
-from threading import Thread, get_ident
+from threading import Thread
 from time import monotonic
 
 ALERT_URLS = "ALERT_URLS"
@@ -40,37 +40,18 @@ class Channel(Thread):
             self.fault = type(error).__name__
 
     def _tell(self) -> str:
-        from apprise import Apprise, NotifyFormat
+        from apprise import Apprise, AppriseAsset, NotifyFormat
 
-        listener = Listener()
-        logger = logging.getLogger("apprise")
-        logger.addHandler(listener)
-        try:
-            channel = Apprise()
-            if not channel.add(self.url):
-                return "it is no address that Apprise knows, such as json://HOST/PATH"
-            if channel.notify(self.body, self.title, body_format=NotifyFormat.TEXT):
-                return ""
-            return keep_secret(listener.last, self.url) or "it took no message"
-        finally:
-            logger.removeHandler(listener)
-
-
-class Listener(logging.Handler):
-    """Keeps the last sentence that is logged by the thread that made it.
-
-    Attributes:
-        last: "" until there is one.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.thread = get_ident()
-        self.last = ""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.thread == self.thread:
-            self.last = record.getMessage()
+        # In this thread, which may be left behind, and in none of its own.
+        channel = Apprise(asset=AppriseAsset(async_mode=False))
+        if not channel.add(self.url):
+            return "it is no address that Apprise knows, such as json://HOST/PATH"
+        told = channel.notify(self.body, self.title, body_format=NotifyFormat.TEXT)
+        if told:
+            return ""
+        said = [line.message for each in told.results for line in each.logs()]
+        fault = keep_secret(said[-1], self.url) if said else ""
+        return fault or "it took no message"
 
 
 def send(title: str, body: str, variable: str = ALERT_URLS) -> None:

@@ -55,6 +55,7 @@ class Recorder:
         self._seconds: dict[str, float] = {}
         self._last = monotonic()
         self._outcome, self._reason = Outcome.FAILED, INTERRUPTED
+        self._warnings = warnings
 
     def add(self, **facts: Any) -> None:
         """Add what is known by now: fields of `RunRecord`."""
@@ -73,6 +74,8 @@ class Recorder:
             reason: One sentence; "" where it went well.
         """
         self._outcome, self._reason = outcome, reason
+        # The line that tells how many there were is none of them.
+        self._warnings = list(self.warnings)
 
     def make_record(self) -> RunRecord:
         """Put together all that was taken down; what does not fit is left out."""
@@ -89,7 +92,7 @@ class Recorder:
             outcome=self._outcome,
             reason=self._reason,
             seconds=self._seconds,
-            warnings=list(self.warnings),
+            warnings=self._warnings,
             versions={
                 "python": platform.python_version(),
                 **{name: version(name) for name in LIBRARIES},
