@@ -97,10 +97,13 @@ class Environment:
 
     def make_secrets(self, configuration: dict[str, Any]) -> None:
         """Make the secrets that a bodywork.yaml names, where Bodywork copies them."""
+        address = self.variables["AWS_ENDPOINT_URL"]
         values = {
             **self.variables,
             "MODEL_SIGNING_KEY": token_hex(32),
-            "ALERT_WEBHOOK_URL": f"{self.variables['AWS_ENDPOINT_URL']}/alerts",
+            "ALERT_URLS": f"{address.replace('http', 'json', 1)}/alerts",
+            "REPORT_URLS": "",
+            "REPORTS_ADDRESS": "",
         }
         for secret, data in secrets(configuration, values).items():
             metadata = {

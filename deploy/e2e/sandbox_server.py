@@ -172,7 +172,9 @@ class Handler(SimpleHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.path == ALERTS:
-            print(f"{ALERT}{json.loads(body)['text']}", flush=True)
+            told = json.loads(body)
+            line = " ".join(f"{told['title']}: {told['message']}".split())
+            print(f"{ALERT}{line}", flush=True)
             self.answer(200)
         else:
             self.answer(501)

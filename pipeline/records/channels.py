@@ -14,8 +14,6 @@ ALERT_URLS = "ALERT_URLS"
 REPORT_URLS = "REPORT_URLS"
 # Whoever runs is not held up longer, by however many channels.
 TIMEOUT_SECONDS = 15
-# A shorter part of an address is no secret.
-SECRET_LENGTH = 6
 
 log = logging.getLogger("pipeline")
 
@@ -31,7 +29,7 @@ class Channel(Thread):
         # One that drips its answer does not hold up the end of the process.
         super().__init__(daemon=True)
         self.url, self.title, self.body = url, title, body
-        self.fault = f"it did not answer within {TIMEOUT_SECONDS} seconds"
+        self.fault = f"did not answer within {TIMEOUT_SECONDS} seconds"
 
     def run(self) -> None:
         try:
@@ -46,12 +44,10 @@ class Channel(Thread):
         channel = Apprise(asset=AppriseAsset(async_mode=False))
         if not channel.add(self.url):
             return "it is no address that Apprise knows, such as json://HOST/PATH"
+        self.fault = f"{channel[0].service_name} {self.fault}"
         told = channel.notify(self.body, self.title, body_format=NotifyFormat.TEXT)
-        if told:
-            return ""
-        said = [line.message for each in told.results for line in each.logs()]
-        fault = keep_secret(said[-1], self.url) if said else ""
-        return fault or "it took no message"
+        fault = f"{channel[0].service_name} could not be reached, or refused"
+        return "" if told else fault
 
 
 def send(title: str, body: str, variable: str = ALERT_URLS) -> None:
@@ -88,21 +84,12 @@ def read_urls(variable: str) -> list[str]:
 
 def load_services() -> None:
     """Import what Apprise knows, which takes a second."""
-    # What it says of an address may be a secret.
-    logging.getLogger("apprise").propagate = False
+    # They would log whole addresses.
+    logging.getLogger("apprise").disabled = True
+    logging.getLogger("urllib3").setLevel(logging.INFO)
     with warnings.catch_warnings():
         # Of its own modules.
         warnings.simplefilter("ignore")
         from apprise import Apprise
 
         Apprise().add("json://localhost")
-
-
-def keep_secret(fault: str, url: str) -> str:
-    """What a channel said is wrong, or "" if it repeats a part of its address."""
-    address = url.partition("://")[2]
-    host = re.split(r"[/:?]", address.rpartition("@")[2])[0]
-    parts = re.split(r"[/:?&=@,]+", address)
-    secrets = [each for each in parts if len(each) >= SECRET_LENGTH and each != host]
-    repeats = any(secret in fault for secret in secrets)
-    return "" if repeats else fault.rstrip(".").replace("\n", " ")

@@ -236,7 +236,7 @@ def test_a_release_that_does_not_exist_fails_the_stage(
 def test_a_failure_is_reported(new_pod: Callable[[], Pod]) -> None:
     pod = new_pod()
     pod.environment["EXCEPTION_MESSAGE"] = "job train-model failed"
-    pod.environment["ALERT_WEBHOOK_URL"] = ""
+    pod.environment["ALERT_URLS"] = ""
     exit_code, log = pod.run("report_failure")
     assert exit_code == 0, log
     assert re.search(" - ERROR - .* failed: job train-model failed\n", log)
@@ -373,6 +373,8 @@ def test_the_first_steps_of_the_operators_page_work(tmp_path: Path) -> None:
         assert process.returncode == 0, process.stdout + process.stderr
     assert (tmp_path / ".venv" / "bodywork" / "bin" / "bodywork").exists()
     secrets = tmp_path / "deploy" / "secrets"
-    assert (secrets / "alert-webhook.env").read_text() == "ALERT_WEBHOOK_URL=\n"
+    assert (secrets / "channels.env").read_text() == (
+        "ALERT_URLS=\nREPORT_URLS=\nREPORTS_ADDRESS=\n"
+    )
     key = (secrets / "model-signing-key.env").read_text()
     assert re.fullmatch("MODEL_SIGNING_KEY=[0-9a-f]{64}\n", key)

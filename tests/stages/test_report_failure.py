@@ -1,21 +1,26 @@
-"""Reporting a failed deployment, with and without a webhook."""
+"""Reporting a failed deployment, once."""
 
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
-from sandbox.ports import closed_port
+from pipeline.records import Outcome, RunRecord, Thresholds, add_record
 from tests.programs import run_here
+from tests.records.webhook import Webhook, running_webhook
 
 ROOT = Path(__file__).parents[2]
 LINE = "Deployment of time-to-dispatch failed: job train-model failed"
+
+
+@pytest.fixture
+def webhook() -> Iterator[Webhook]:
+    with running_webhook() as server:
+        yield server
 
 
 def report(*arguments: str, **environment: str) -> list[str]:
@@ -30,43 +35,21 @@ def read_log(process: subprocess.CompletedProcess[str]) -> list[str]:
     return process.stdout.splitlines()
 
 
-class Webhook(HTTPServer):
-    """Answers every POST with a status, and keeps what was posted."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), WebhookHandler)
-        self.status = 200
-        self.posted: list[tuple[str, str | None, bytes]] = []
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/secret"
-
-
-class WebhookHandler(BaseHTTPRequestHandler):
-    server: Webhook
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.posted.append((self.path, self.headers["Content-Type"], body))
-        self.send_response(self.server.status)
-        self.end_headers()
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        """Keep quiet."""
-
-
-@pytest.fixture
-def webhook() -> Iterator[Webhook]:
-    with Webhook() as server:
-        Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
-        yield server
-        server.shutdown()
+def record_run(bucket: str, outcome: Outcome, message: str, minutes_ago: int) -> None:
+    record = RunRecord(
+        pipeline="time-to-dispatch",
+        outcome=outcome,
+        reason="why",
+        started=datetime.now(UTC) - timedelta(minutes=minutes_ago),
+        thresholds=Thresholds(error=0.8, warning=0.9),
+        message=message,
+    )
+    add_record(bucket, record)
 
 
 @pytest.mark.process
 def test_as_bodywork_runs_it_it_ends_well() -> None:
-    reason = {"EXCEPTION_MESSAGE": "job train-model failed", "ALERT_WEBHOOK_URL": ""}
+    reason = {"EXCEPTION_MESSAGE": "job train-model failed", "ALERT_URLS": ""}
     process = subprocess.run(
         [sys.executable, "report_failure.py"],
         cwd=ROOT / "pipeline",
@@ -78,9 +61,8 @@ def test_as_bodywork_runs_it_it_ends_well() -> None:
     assert " - ERROR - " in line and line.endswith(f" - {LINE}")
 
 
-@pytest.mark.parametrize("url", ["", " "], ids=["no webhook", "blank webhook"])
-def test_without_a_webhook_the_failure_is_logged(url: str) -> None:
-    (line,) = report(ALERT_WEBHOOK_URL=url)
+def test_without_a_channel_the_failure_is_logged() -> None:
+    (line,) = report(ALERT_URLS=" ")
     assert " - ERROR - " in line and line.endswith(f" - {LINE}")
 
 
@@ -89,38 +71,52 @@ def test_without_a_reason_it_says_so() -> None:
     assert "ERROR" in line and line.endswith("Bodywork gave no reason.")
 
 
-def test_the_webhook_gets_the_line_that_is_logged(webhook: Webhook) -> None:
-    error, told = report(ALERT_WEBHOOK_URL=f"{webhook.address}\n")
+def test_the_channels_get_the_line_that_is_logged(webhook: Webhook) -> None:
+    error, told = report(ALERT_URLS=webhook.url)
     assert error.endswith(LINE)
-    assert " - INFO - " in told and told.endswith("Told the webhook.")
-    ((path, content_type, body),) = webhook.posted
-    assert (path, content_type) == ("/secret", "application/json")
-    assert json.loads(body) == {"text": LINE}
+    assert " - INFO - " in told and "Told 1 of 1 channels" in told
+    (posted,) = webhook.posted
+    assert posted["title"] == "time-to-dispatch: the deployment failed"
+    assert posted["message"] == LINE
 
 
-def test_a_webhook_that_refuses_is_told_in_the_log(webhook: Webhook) -> None:
-    webhook.status = 410
-    error, warning = report(ALERT_WEBHOOK_URL=webhook.address)
-    assert error.endswith(LINE)
-    assert " - WARNING - " in warning and "(HTTP Error 410: Gone)" in warning
-    assert "secret" not in warning
+def test_another_pipeline_is_told_by_its_name(webhook: Webhook) -> None:
+    error, _ = report("iris", ALERT_URLS=webhook.url)
+    assert error.endswith("Deployment of iris failed: job train-model failed")
+    assert webhook.posted[0]["title"] == "iris: the deployment failed"
+
+
+@pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.FAILED])
+def test_what_training_has_told_is_not_told_again(
+    bucket: str, webhook: Webhook, outcome: Outcome
+) -> None:
+    record_run(bucket, outcome, "it told", minutes_ago=5)
+    _, line = report("time-to-dispatch", bucket, ALERT_URLS=webhook.url)
+    assert line.endswith('Training has told people already: "it told".')
+    assert not webhook.posted
 
 
 @pytest.mark.parametrize(
-    "url, reason",
+    "outcome, message, minutes_ago",
     [
-        ("http://127.0.0.1:{closed}/secret", "Connection refused"),
-        ("http://127.0.0.1:port/secret", "InvalidURL"),
-        ("https://[::1/secret", "ValueError"),
-        ("hooks.example.com/secret", "is not like https://HOST/PATH"),
-        ("file:///secret", "is not like https://HOST/PATH"),
+        # It was a good model that does not serve.
+        (Outcome.PUBLISHED, "with a warning", 5),
+        # It was ended by a signal, say.
+        (Outcome.FAILED, "", 5),
+        # The record is of an earlier run: this one was killed.
+        (Outcome.REFUSED, "it told", 45),
     ],
 )
-def test_an_unreachable_webhook_is_a_warning_that_keeps_its_secret(
-    url: str, reason: str
+def test_what_training_has_not_told_is_told(
+    bucket: str, webhook: Webhook, outcome: Outcome, message: str, minutes_ago: int
 ) -> None:
-    with closed_port() as closed:
-        error, warning = report(ALERT_WEBHOOK_URL=url.format(closed=closed))
-    assert error.endswith(LINE)
-    assert " - WARNING - " in warning and reason in warning
-    assert "ALERT_WEBHOOK_URL" in warning and "secret" not in warning
+    record_run(bucket, outcome, message, minutes_ago)
+    report("time-to-dispatch", bucket, ALERT_URLS=webhook.url)
+    (posted,) = webhook.posted
+    assert posted["message"] == LINE
+
+
+def test_where_records_cannot_be_read_it_is_told(webhook: Webhook) -> None:
+    _, warning, _ = report("time-to-dispatch", "no-bucket", ALERT_URLS=webhook.url)
+    assert "Whether training has told people is not known: " in warning
+    assert len(webhook.posted) == 1

@@ -21,8 +21,9 @@ pytestmark = pytest.mark.once
 SECRETS = {
     "AWS_SECRET_ACCESS_KEY": "recognizable-secret-access-key",
     "MODEL_SIGNING_KEY": "recognizable-signing-key-of-the-models",
-    "ALERT_WEBHOOK_URL": "http://127.0.0.1:9/services/recognizable-webhook-token",
+    "ALERT_URLS": "json://127.0.0.1:9/services/recognizable-webhook-token",
 }
+UNTOLD = "JSON could not be reached, or refused"
 OTHER_KEY = "another-recognizable-signing-key-of-models"
 
 Run = Callable[..., str]
@@ -32,6 +33,8 @@ Run = Callable[..., str]
 def run(caplog: pytest.LogCaptureFixture) -> Run:
     """Run a module to its end; returns all that it wrote, without any secret."""
     caplog.set_level(logging.DEBUG)
+    # Whoever sends a message silences it.
+    caplog.set_level(logging.NOTSET, "urllib3")
 
     def run(module: str, *arguments: str, code: int = 0, **environment: str) -> str:
         caplog.clear()
@@ -115,20 +118,21 @@ def webhook() -> Iterator[str]:
 @pytest.mark.parametrize(
     "url, sentence",
     [
-        ("{webhook}/recognizable-token", "Told the webhook."),
-        ("{webhook}/refused/recognizable-token", "HTTP Error 403"),
-        ("{nowhere}/recognizable-token", "Connection refused"),
-        ("http://recognizable-token.invalid/", "The webhook was not told"),
-        ("http://recognizable:token@127.0.0.1:9/", "The webhook was not told"),
-        ("{nowhere}/recognizable token\n", "InvalidURL"),
-        ("recognizable-token", "is not like https://HOST/PATH"),
+        ("{webhook}/recognizable-token", "Told 1 of 1 channels"),
+        ("{webhook}/refused/recognizable-token", UNTOLD),
+        ("{nowhere}/recognizable-token", UNTOLD),
+        ("json://recognizable-token.invalid/", "Channel 1 of 1 in ALERT_URLS was not"),
+        ("json://recognizable:token@127.0.0.1:9/", UNTOLD),
+        ("slack://recognizable-token", "is no address that Apprise knows"),
+        ("recognizable-token", "is no address that Apprise knows"),
     ],
 )
-def test_the_report_of_a_failure_keeps_its_webhook(
+def test_the_report_of_a_failure_keeps_its_channels(
     run: Run, webhook: str, nowhere: str, url: str, sentence: str
 ) -> None:
-    address = url.format(webhook=webhook, nowhere=nowhere)
-    written = run(
-        "pipeline.report_failure", ALERT_WEBHOOK_URL=address, EXCEPTION_MESSAGE="why"
+    address = url.format(
+        webhook=webhook.replace("http", "json"), nowhere=nowhere.replace("http", "json")
     )
+    settings = {"ALERT_URLS": address, "EXCEPTION_MESSAGE": "why"}
+    written = run("pipeline.report_failure", **settings)
     assert sentence in written

@@ -194,10 +194,11 @@ class ClusterWithLog(Cluster):
 
 
 def test_a_failure_that_is_reported_is_told_from_what_else_is_in_the_log(
-    sandbox: tuple[str, Path]
+    sandbox: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address, log = sandbox
     assert log.read_text() == HINT
-    report_failure.main("job failed", f"{address}/alerts")
+    monkeypatch.setenv("ALERT_URLS", f"{address.replace('http', 'json', 1)}/alerts")
+    report_failure.main("job failed")
     [alert] = Environment(ClusterWithLog(log), "any", "any").alerts()
-    assert re.fullmatch("Alert: Deployment of .* failed: job failed", alert)
+    assert re.fullmatch("Alert: .*: Deployment of .* failed: job failed", alert)
