@@ -21,8 +21,16 @@ def read(folder: Path) -> dict[str, Any]:
     return configuration
 
 
-def test_it_differs_from_ours_in_names_and_sizes_alone() -> None:
+def test_it_differs_from_ours_in_names_and_sizes_and_records_alone() -> None:
     ours, iris = read(ROOT), read(ROOT / "examples" / "iris")
+    training, reporting = (
+        ours["stages"][stage]["secrets"] for stage in ("train_model", "report_failure")
+    )
+    # Ours tells of its own runs, and reads what it told.
+    for variable in ("ALERT_URLS", "REPORT_URLS", "REPORTS_ADDRESS"):
+        assert training.pop(variable) == reporting["ALERT_URLS"]
+    for variable in training:
+        assert reporting.pop(variable) == training[variable]
     assert ours["pipeline"]["name"] != iris["pipeline"]["name"]
     for configuration in (ours, iris):
         for name in ("name", "docker_image", "secrets_group"):
