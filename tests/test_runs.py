@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -23,6 +24,7 @@ from pipeline.records import (
 from sandbox.s3_server import make_bucket
 from tests.programs import run_here
 
+ROOT = Path(__file__).parents[1]
 BEGAN = datetime(2026, 11, 6, 23, 5, 1, tzinfo=UTC)
 WEEK = timedelta(days=7)
 REASON = "Delivery s3://b/datasets/x.csv refused: hours are minutes; " + "long " * 30
@@ -118,6 +120,14 @@ def test_show_tells_all_of_one_run(runs: str, name: str) -> None:
     assert told.startswith("time-to-dispatch_2026-11-13T23:05:01.json  refused\n")
     assert "datasets/x.csv" in told and "Something is odd." in told
     assert max(map(len, told.splitlines())) <= 80
+
+
+def test_the_page_tells_of_every_field() -> None:
+    page = (ROOT / "docs" / "runs.md").read_text()
+    table = page.partition("<!-- fields -->")[2]
+    fields = [line.split("`")[1] for line in table.splitlines() if "| `" in line]
+    assert fields == [*RunRecord.model_fields]
+    assert all(f"| `{outcome}` | " in page for outcome in Outcome)
 
 
 def test_compare_tells_the_differences(runs: str) -> None:
