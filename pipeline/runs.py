@@ -14,7 +14,7 @@ from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from pipeline.logs import Parser
+from pipeline.logs import Parser, printable
 from pipeline.orders import RUNS_FOLDER
 from pipeline.records import Outcome, RunRecord, StoredRecord, read_records
 
@@ -133,12 +133,12 @@ def show_run(found: list[StoredRecord], chosen: Namespace) -> Iterator[Renderabl
     record = each.record
     yield heading(each)
     if record is None:
-        yield Text(each.refusal, overflow="fold")
+        yield fold(each.refusal)
         return
     if record.reason:
-        yield Text(record.reason, overflow="fold")
+        yield fold(record.reason)
     for line in tell_origin(record):
-        yield Text(line, overflow="fold")
+        yield fold(line)
     older = [other for other in found if other.timestamp < each.timestamp]
     before = next((other.record for other in older if other.record), None)
     now, then = measure(record), measure(before or record)
@@ -242,7 +242,12 @@ def heading(each: StoredRecord) -> Text:
 
 
 def indent(text: str) -> Padding:
-    return Padding(Text(text, overflow="fold"), (0, 0, 0, 2), expand=False)
+    return Padding(fold(text), (0, 0, 0, 2), expand=False)
+
+
+def fold(text: str) -> Text:
+    """One paragraph; what a record holds may be anyone's words."""
+    return Text(printable(text), overflow="fold")
 
 
 def shorten(values: list[str], most: int = 10) -> str:

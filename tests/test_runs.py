@@ -27,7 +27,7 @@ from tests.programs import run_here
 ROOT = Path(__file__).parents[1]
 BEGAN = datetime(2026, 11, 6, 23, 5, 1, tzinfo=UTC)
 WEEK = timedelta(days=7)
-REASON = "Delivery s3://b/datasets/x.csv refused: hours are minutes; " + "long " * 30
+REASON = "\x1b[2JDelivery s3://b/datasets/x.csv refused: minutes; " + "long " * 30
 
 
 def published(at: datetime, r_squared: float, error: float) -> RunRecord:
@@ -84,7 +84,8 @@ def test_list_fits_80_columns_with_the_newest_first(runs: str) -> None:
     assert "0.962 ↑0.012  0.750 ↓0.250" in runs_listed[0]
     assert runs_listed[2].split()[3:] == ["0.950", "1.000", "1,234,567", "1"]
     text = " ".join(" ".join(lines).split())
-    assert " ".join(REASON.split()) in text and "is no record of a run" in text
+    assert r"\x1b[2JDelivery" in text and "\x1b" not in text
+    assert " ".join(REASON.split()).partition(" ")[2] in text and "is no record of a run" in text
 
 
 def test_list_shows_the_last_n(runs: str) -> None:

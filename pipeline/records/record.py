@@ -35,7 +35,10 @@ class Outcome(StrEnum):
 class Part(BaseModel):
     """Part of a record; what a later release adds to it is passed over."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    # JSON has no NaN, and a refused model may have one for its score.
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", ser_json_inf_nan="strings"
+    )
 
 
 class SetAsideRow(Part):

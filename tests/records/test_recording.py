@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from math import inf, isnan, nan
 
 import pytest
 from pandas import DataFrame
@@ -13,8 +14,12 @@ from pipeline import aws
 from pipeline.records import (
     ALERT_URLS,
     REPORT_URLS,
+    Metrics,
     Outcome,
     RunRecord,
+    Scores,
+    Thresholds,
+    add_record,
     read_records,
 )
 from pipeline.train_model import main
@@ -198,6 +203,20 @@ def test_a_record_of_a_later_release_with_more_in_it_is_read(bucket: str) -> Non
     main(bucket, 0.5, 0.6, GRID)
     record = newest_record(bucket).model_dump(mode="json") | {"another": 1}
     assert RunRecord.model_validate(record).outcome is Outcome.PUBLISHED
+
+
+def test_a_record_with_a_score_that_is_no_number_is_read(bucket: str) -> None:
+    record = RunRecord(
+        pipeline="time-to-dispatch",
+        outcome=Outcome.REFUSED,
+        started=NOW,
+        thresholds=Thresholds(error=0.8, warning=0.9),
+        metrics=Metrics(answer=Scores(r_squared=nan, mean_absolute_error=inf)),
+    )
+    add_record(bucket, record)
+    answer = newest_record(bucket).metrics.answer
+    assert answer is not None and isnan(answer.r_squared)
+    assert answer.mean_absolute_error == inf
 
 
 def test_one_message_for_each_run_that_is_worth_one(
