@@ -291,12 +291,14 @@ def find_champion(s3_bucket: str) -> Champion | None:
 
 
 def warn_if_nothing_new(dataset: aws.Dataset, champion: Champion | None) -> None:
-    """Warn where training goes on without a new delivery."""
+    """Warn where training goes on without a new delivery, and without new code."""
     if champion and champion.model.train_dataset_hash == dataset.hash:
-        log.warning(
-            f"Nothing new has arrived: the newest model was trained on "
-            f"{dataset.address} already."
-        )
+        trained = f"the newest model was trained on {dataset.address} already"
+        commit = champion.model.commit
+        if commit == aws.deployed_commit():
+            log.warning(f"Nothing new has arrived: {trained}.")
+        else:
+            log.info(f"Only the code is new: {trained}, by commit {commit}.")
     age = datetime.now(UTC) - dataset.datetime
     if age > OLDEST_DELIVERY:
         log.warning(

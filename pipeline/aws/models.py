@@ -88,7 +88,7 @@ class Model:
         self._creation_time = datetime.now(UTC)
         self._train_dataset_key = train_dataset.key
         self._train_dataset_hash = train_dataset.hash
-        self._pipeline_git_commit_hash = environ.get("GIT_COMMIT_HASH", "NA")
+        self._pipeline_git_commit_hash = deployed_commit()
         self._scikit_learn_version = version("scikit-learn")
         self._metadata = metadata
 
@@ -124,6 +124,11 @@ class Model:
     def train_dataset_hash(self) -> str:
         """SHA-256 of the dataset's bytes, hexadecimal."""
         return self._train_dataset_hash
+
+    @property
+    def commit(self) -> str:
+        """Of the code that made it, short; "NA" if that was not deployed."""
+        return self._pipeline_git_commit_hash
 
     @property
     def metadata(self) -> dict[str, Any] | None:
@@ -188,6 +193,11 @@ class Model:
             "train_dataset_hash": self._train_dataset_hash,
             "pipeline_git_commit_hash": self._pipeline_git_commit_hash,
         }
+
+
+def deployed_commit() -> str:
+    """The commit of the code that runs, as Bodywork tells it; "NA" elsewhere."""
+    return environ.get("GIT_COMMIT_HASH", "NA")
 
 
 # What a pickled model holds: the types of its parts, with metadata or without.

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
-from os import environ
 from time import monotonic
 from typing import Any
 
 from pydantic import ValidationError
 
+from pipeline import aws
 from pipeline.logs import collecting_warnings
 from pipeline.records.channels import ALERT_URLS, REPORT_URLS, send
 from pipeline.records.message import (
@@ -97,7 +97,7 @@ class Recorder:
                 "python": platform.python_version(),
                 **{name: version(name) for name in LIBRARIES},
             },
-            commit=environ.get("GIT_COMMIT_HASH", "NA"),
+            commit=aws.deployed_commit(),
             memory_peak_bytes=measure_memory_peak(),
         )
 

@@ -91,8 +91,22 @@ def test_the_same_delivery_twice_is_told_and_trained_on(
     main(bucket, 0.5, 0.6, GRID)
     assert "Nothing new has arrived" not in caplog.text
     main(bucket, 0.5, 0.6, GRID)
-    assert "the newest model was trained on" in caplog.text
+    (warning,) = [each for each in caplog.records if "was trained on" in each.message]
+    assert warning.levelname == "WARNING" and "Nothing new has" in warning.message
     assert len(aws.list_artefacts_on_s3("pkl", bucket, "models")) == 2
+
+
+def test_the_same_delivery_by_new_code_is_no_reason_to_warn(
+    bucket: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO")
+    deliver(bucket, make_week(500, seed=1), days_ago=1)
+    monkeypatch.setenv("GIT_COMMIT_HASH", "1f2e3d4")
+    main(bucket, 0.5, 0.6, GRID)
+    monkeypatch.setenv("GIT_COMMIT_HASH", "5b6c7d8")
+    main(bucket, 0.5, 0.6, GRID)
+    assert "Only the code is new: " in caplog.text and "by commit 1f2e3d4" in caplog.text
+    assert "WARNING" not in caplog.text
 
 
 def test_an_old_delivery_is_told_and_trained_on(
