@@ -105,7 +105,8 @@ def test_the_same_delivery_by_new_code_is_no_reason_to_warn(
     main(bucket, 0.5, 0.6, GRID)
     monkeypatch.setenv("GIT_COMMIT_HASH", "5b6c7d8")
     main(bucket, 0.5, 0.6, GRID)
-    assert "Only the code is new: " in caplog.text and "by commit 1f2e3d4" in caplog.text
+    assert "Only the code is new: " in caplog.text
+    assert "by commit 1f2e3d4" in caplog.text
     assert "WARNING" not in caplog.text
 
 
