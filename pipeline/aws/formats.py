@@ -28,6 +28,7 @@ FILE_FORMATS = {
     "csv": FileFormat((".csv", ".csv.gz"), MAX_BYTES, DELIVER_LESS),
     "parquet": FileFormat((".parquet",), MAX_BYTES, DELIVER_LESS),
     "pkl": FileFormat((".pkl",), MAX_MODEL_BYTES, "train a new model in its place"),
+    "withdrawn": FileFormat((".withdrawn",), 16 * 2**10, "remove it"),
 }
 
 
