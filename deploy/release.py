@@ -6,7 +6,7 @@ an earlier release, goes back to it. Needs a kubeconfig and Bodywork (make bodyw
 While another release or the weekly run is under way, waits for it, 20 minutes at most.
 
 If the release is not what answers in the end, says why, puts the pods of the previous
-release back at once, shows the last logs and exits 1.
+release back at once, shows the last logs, withdraws the model and exits 1.
 """
 
 import shutil
@@ -14,8 +14,9 @@ import signal
 import sys
 import traceback
 from argparse import ArgumentParser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ from deploy.releases import (
     released_tag,
     released_template,
     template_of,
+    withdraw_models,
 )
 
 PATCH = "deploy/cluster/serve_model_patch.yaml"
@@ -79,6 +81,7 @@ def main(tag: str | None, root: Path = ROOT) -> None:
             f"Releasing {release.tag}, commit {release.commit[:7]}, to "
             f"{cluster.address}."
         )
+        started = cluster.now()
         try:
             version = deploy(rollout, launcher, patch)
             lease.renew()
@@ -88,8 +91,16 @@ def main(tag: str | None, root: Path = ROOT) -> None:
         # Whatever it is, the previous release has to serve again.
         except (Exception, KeyboardInterrupt) as error:
             with uninterrupted():
-                say(f"\n{release.tag} is not released: {explain(error)}")
-                outcome = go_back(lease, rollout, serving, schedule, scheduled)
+                reason = f"{release.tag} is not released: {explain(error)}"
+                say(f"\n{reason}")
+
+                def withdraw() -> bool:
+                    lease.renew()
+                    return withdraw_models(cluster, release, started, reason, say)
+
+                outcome = go_back(
+                    lease, rollout, serving, schedule, scheduled, withdraw
+                )
             raise RuntimeError(f"{release.tag} failed; {outcome}") from error
     say(
         f"Released {release.tag}: it answers with {version}, and the weekly run "
@@ -130,13 +141,20 @@ def find_bodywork(root: Path) -> list[str]:
 
 
 def go_back(
-    lease: Lease, rollout: Rollout, serving: Any, schedule: Schedule, scheduled: Any
+    lease: Lease,
+    rollout: Rollout,
+    serving: Any,
+    schedule: Schedule,
+    scheduled: Any,
+    withdraw: Callable[[], bool],
 ) -> str:
     """Bring the previous release back: its pods first, and nothing is trained.
 
     Args:
         serving: The Deployment as it was before; None if there was none.
         scheduled: The CronJob as it was before; None if there was none.
+        withdraw: Withdraws what the failed release has published; tells whether it
+            could.
 
     Returns:
         What serves now.
@@ -147,25 +165,41 @@ def go_back(
     if serving is None:
         say_last_logs(rollout)
         return "there is no previous release to go back to."
-    # What was released, if a run before this one ended in the middle.
-    template = released_template(scheduled) or template_of(serving)
+    template, released = template_of(serving), released_template(scheduled)
+    if released and branch_of(released) != branch_of(template):
+        # A run before this one ended in the middle.
+        template = released
     tag = branch_of(template)
 
-    def restore() -> None:
+    def read() -> Any:
         # Who took over is in charge of what serves.
         lease.renew()
-        if template_of(rollout.read()) != template:
-            change = [{"op": "replace", "path": "/spec/template", "value": template}]
-            rollout.cluster.patch(rollout.path, change, JSON_PATCH)
-            say(f"Put the pods of {tag} back.")
+        return template_of(rollout.read())
+
+    def put_pods(template: Any) -> None:
+        lease.renew()
+        change = [{"op": "replace", "path": "/spec/template", "value": template}]
+        rollout.cluster.patch(rollout.path, change, JSON_PATCH)
+
+    def put_schedule() -> None:
         if scheduled is not None and schedule.read()["spec"] != scheduled["spec"]:
             schedule.put(scheduled)
 
     try:
-        wait_for(restore, RESTORE_TIMEOUT_SECONDS)
+        is_replaced = wait_for(read, RESTORE_TIMEOUT_SECONDS) != template
+        if is_replaced:
+            wait_for(lambda: put_pods(template), RESTORE_TIMEOUT_SECONDS)
+            say(f"Put the pods of {tag} back.")
+        wait_for(put_schedule, RESTORE_TIMEOUT_SECONDS)
         # The failed pods stay until those of the previous release are ready.
         say_last_logs(rollout)
+        is_withdrawn = withdraw()
         wait_for(rollout.check_replicas, ROLLOUT_TIMEOUT_SECONDS)
+        if is_replaced and is_withdrawn:
+            say(f"Replacing the pods of {tag}: they may have begun with that model.")
+            made_anew = with_new_pods(template, rollout.cluster.now())
+            wait_for(lambda: put_pods(made_anew), RESTORE_TIMEOUT_SECONDS)
+            wait_for(rollout.check_replicas, ROLLOUT_TIMEOUT_SECONDS)
         wait_for(lambda: ask_again(rollout), ANSWER_TIMEOUT_SECONDS)
     except LeaseLostError:
         raise
@@ -175,6 +209,13 @@ def go_back(
             f"{explain(error)}"
         ) from error
     return f"{tag} serves."
+
+
+def with_new_pods(template: Any, now: datetime) -> Any:
+    """The template of a Deployment that is to make its pods anew, as Bodywork does."""
+    metadata = template["metadata"]
+    annotations = {**metadata.get("annotations", {}), "last-updated": f"{now:%FT%T}"}
+    return {**template, "metadata": {**metadata, "annotations": annotations}}
 
 
 def ask_again(rollout: Rollout) -> str:

@@ -9,7 +9,7 @@ In a namespace of its own, beside a sandbox that stands in for S3 and the Git ho
   - a release is refused whose model is below the error threshold,
   - a release is rolled back whose service cannot start,
   - a release is rolled back whose service starts, and answers elsewhere,
-  - the service's pods are deleted one by one,
+  - the service's pods are deleted one by one, and pass over what failed releases left,
   - the weekly run is fired by hand, and its pods and those of training are evicted,
   - releases and weekly runs begin at once, in both orders.
 
@@ -145,36 +145,29 @@ def run(
             controller.release(environment, releases[SECOND])
             step.outcome = f"{report.name(service[SECOND].check(started))} answers"
 
+    not_ready = ("have yet to reach status=complete", "Withdrew ")
     broken = [
         (
             "Release a model below the error threshold",
             BELOW_THRESHOLD,
-            "is below deployment threshold 0.9999",
+            ("is below deployment threshold 0.9999",),
         ),
-        (
-            "Release a service that cannot start",
-            DOES_NOT_START,
-            "have yet to reach status=complete",
-        ),
-        (
-            "Release a service whose endpoint has moved",
-            READY_AND_WRONG,
-            "have yet to reach status=complete",
-        ),
+        ("Release a service that cannot start", DOES_NOT_START, not_ready),
+        ("Release a service whose endpoint has moved", READY_AND_WRONG, not_ready),
     ]
-    for alerts, (title, tag, because) in enumerate(broken, start=1):
+    for alerts, (title, tag, sentences) in enumerate(broken, start=1):
         with report.step(title) as step:
             with steady_load(request) as step.load:
-                controller.fail_to_release(environment, releases[tag], because)
+                controller.fail_to_release(environment, releases[tag], *sentences)
                 service[SECOND].check()
                 step.outcome = f"refused; {check_alert(environment, alerts)}"
 
     with report.step("Delete the service's pods one by one") as step:
         with steady_load(request) as step.load:
-            pods = service[SECOND].pods()
+            pods, before = service[SECOND].pods(), service[SECOND].check()
             for pod in pods:
                 service[SECOND].replace(pod)
-            service[SECOND].check()
+            check_model(before, service[SECOND].check())
             step.outcome = f"{len(pods)} pods replaced"
 
     with report.step("Fire the weekly run by hand, and evict its pods") as step:
@@ -196,6 +189,16 @@ def run(
                 started = cluster.now()
                 controller.overlap(environment, schedule, releases[tag], weekly_first)
                 step.outcome = f"{report.name(service[tag].check(started))} answers"
+
+
+def check_model(before: str, after: str) -> None:
+    """Check that new pods have taken the same model, and none of a failed release.
+
+    Raises:
+        RuntimeError: They have not.
+    """
+    if after != before:
+        raise RuntimeError(f"Pods that were replaced have {after}, not {before}.")
 
 
 def check_alert(environment: Environment, alerts: int) -> str:

@@ -22,6 +22,7 @@ from deploy.releases.rollout import (
     template_of,
 )
 from deploy.releases.schedule import Schedule, released_tag, released_template
+from deploy.releases.withdrawal import withdraw_models
 
 __all__ = [
     "ANSWER_TIMEOUT_SECONDS",
@@ -45,4 +46,5 @@ __all__ = [
     "released_tag",
     "released_template",
     "template_of",
+    "withdraw_models",
 ]

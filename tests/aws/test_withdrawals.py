@@ -243,6 +243,17 @@ def test_one_that_cannot_be_read_is_not_taken_for_none(
     assert f"Could not read s3://{bucket}/{key}: Inval" in run(bucket, "show", newest)
 
 
+def test_without_its_model_it_is_nothing(s3: S3Client, bucket: str) -> None:
+    put(bucket, 2)
+    newest = put(bucket, 1)
+    withdraw(bucket, newest)
+    for each in s3.list_objects_v2(Bucket=bucket)["Contents"]:
+        if each["Key"].endswith(".pkl"):
+            s3.delete_object(Bucket=bucket, Key=each["Key"])
+    said = run(bucket, "list")
+    assert said.startswith("No pkl object with a timestamp") and newest not in said
+
+
 def test_it_stays_withdrawn_when_keys_are_rotated(
     s3: S3Client, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

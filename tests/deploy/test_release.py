@@ -160,7 +160,7 @@ def test_a_rollback_of_bodywork_is_not_repeated(world: World) -> None:
     world.works = True
     world.api.objects[SERVICE] = lambda: "<html>"
     assert "could not be brought back" in world.release()
-    [_, [restored]] = world.patches(DEPLOYMENT)
+    [_, [restored], _] = world.patches(DEPLOYMENT)
     assert "pod-template-hash" not in restored["value"]["metadata"]["labels"]
 
 
