@@ -27,12 +27,14 @@ from argparse import (
     ArgumentTypeError,
     RawDescriptionHelpFormatter,
 )
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
-from urllib.request import ProxyHandler, Request, build_opener
+from urllib.request import ProxyHandler, build_opener
+from urllib.request import Request as HttpRequest
 
 import yaml
 
@@ -53,7 +55,7 @@ from deploy.e2e.releases import (
 from deploy.e2e.report import Report, say
 from deploy.e2e.service import Service
 from deploy.kubernetes_api import Cluster, path_of
-from deploy.releases import ENDPOINT, ORDER, ROOT, Release, Schedule, git
+from deploy.releases import ENDPOINT, ROOT, Release, Request, Schedule, git
 
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 TIMEOUT_SECONDS = 30
@@ -126,7 +128,6 @@ def run(
     cluster = environment.cluster
     ask = ask_at(address) if address else None
     service = {tag: Service(cluster, each, ask) for tag, each in releases.items()}
-    request = service[FIRST].rollout.request_estimate
     schedule = Schedule(cluster, releases[FIRST].schedule)
     if address:
         environment.open_node_port(address)
@@ -137,6 +138,8 @@ def run(
         started = cluster.now()
         controller.release(environment, releases[FIRST])
         step.outcome = f"{report.name(service[FIRST].check(started))} answers"
+    rollout = service[FIRST].rollout
+    request = partial(rollout.request, "POST", ENDPOINT, rollout.make_order())
 
     with report.step("Train and roll out a second release") as step:
         with steady_load(request) as step.load:
@@ -216,14 +219,15 @@ def check_alert(environment: Environment, alerts: int) -> str:
     return reported[-1]
 
 
-def ask_at(address: str) -> Callable[[], bytes]:
+def ask_at(address: str) -> Request:
     """Make a function that makes one request at an address."""
     headers = {"Content-Type": "application/json"}
-    url, body = f"{address}/{ENDPOINT}", json.dumps(ORDER).encode()
     without_proxy = build_opener(ProxyHandler({}))
 
-    def ask() -> bytes:
-        request = Request(url, body, headers)
+    def ask(method: str, path: str, body: object) -> bytes:
+        content = None if body is None else json.dumps(body).encode()
+        url = f"{address}/{path}"
+        request = HttpRequest(url, content, headers, method=method)
         with without_proxy.open(request, timeout=TIMEOUT_SECONDS) as response:
             answer: bytes = response.read()
             return answer

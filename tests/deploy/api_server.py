@@ -44,6 +44,7 @@ class ApiServer:
             which fixes the order of events. What it returns does not matter.
         made: What becomes of an object that is made, as controllers see to.
         changes: Each request that changes something: method, path, body.
+        posted: What was posted to a service behind it.
         now: Its clock.
     """
 
@@ -52,6 +53,7 @@ class ApiServer:
         self.before: dict[tuple[str, str], list[Callable[[], object]]] = {}
         self.made: Callable[[Any], None] = lambda made: None
         self.changes: list[tuple[str, str, Any]] = []
+        self.posted: list[Any] = []
         self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
         self.lock = Lock()
 
@@ -67,6 +69,8 @@ class ApiServer:
             self.changes.append((method, path, body))
         if method == "POST" and "metadata" in (body or {}):
             return self.create(path, body)
+        if method == "POST":
+            self.posted.append(body)
         found = self.objects.get(path)
         if callable(found):
             found = found()

@@ -22,14 +22,17 @@ from tests.bodywork_stages.conftest import git
 from tests.deploy.api_server import ApiServer, recorded
 from tests.deploy.world import (
     DEPLOYMENT,
+    DOCUMENTATION,
     JOBS,
     LEASE,
     PODS,
     PREVIOUS,
+    PRODUCT,
     RUNS,
     SCHEDULE,
     SERVICE,
     World,
+    document,
 )
 
 pytestmark = [pytest.mark.once, pytest.mark.process]
@@ -162,6 +165,28 @@ def test_a_rollback_of_bodywork_is_not_repeated(world: World) -> None:
     assert "could not be brought back" in world.release()
     [_, [restored], _] = world.patches(DEPLOYMENT)
     assert "pod-template-hash" not in restored["value"]["metadata"]["labels"]
+
+
+def test_what_is_asked_for_is_a_product_that_the_service_documents(
+    world: World,
+) -> None:
+    assert world.release() == ""
+    assert world.api.posted
+    for order in world.api.posted:
+        assert order == {"product_code": PRODUCT, "orders_placed": 112}
+
+
+@pytest.mark.parametrize("documented", [document(), "<html>", [1]])
+def test_a_release_that_documents_no_product_gives_way_at_once(
+    world: World, clock: SimpleNamespace, capsys: Printed, documented: Any
+) -> None:
+    good = world.api.objects[DOCUMENTATION]
+    world.api.objects[DOCUMENTATION] = lambda: (
+        good if world.serving() == PREVIOUS else documented
+    )
+    assert world.release().endswith(f"failed; {PREVIOUS} serves.")
+    assert "names no product in its /openapi.json." in capsys.readouterr().out
+    assert clock.seconds == 0
 
 
 def answer_of_new_release(world: World, answer: Any) -> None:

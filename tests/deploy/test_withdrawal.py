@@ -101,10 +101,14 @@ def test_pods_that_were_put_back_before_it_was_withdrawn_are_made_anew(
     ]
     assert annotations[0] != annotations[1] and restored == restarted
     assert f"Replacing the pods of {PREVIOUS}: they may" in capsys.readouterr().out
-    # Whatever was replaced since, the next one goes back to what serves.
+
+
+def test_what_a_weekly_run_has_replaced_is_not_put_back(world: World) -> None:
+    """Its pods are those of the release as well, and younger."""
+    assert world.release() == world.run_weekly() == ""
     world.works = False
-    assert world.release().endswith(f"failed; {PREVIOUS} serves.")
-    assert len(world.patches(DEPLOYMENT)) == 3
+    assert "failed" in world.release(PREVIOUS)
+    assert len(world.patches(DEPLOYMENT)) == 1
 
 
 def test_where_the_old_pods_have_stayed_they_are_left_alone(world: World) -> None:

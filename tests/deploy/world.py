@@ -20,6 +20,7 @@ JOBS = f"{NAMESPACE.format('batch/v1')}/jobs"
 PODS = "/api/v1/namespaces/time-to-dispatch/pods"
 PROXY = "/api/v1/namespaces/time-to-dispatch/services/serve-model:8000/proxy"
 SERVICE = f"{PROXY}/{ENDPOINT}"
+DOCUMENTATION = f"{PROXY}/openapi.json"
 RUNS = "/apis/batch/v1/namespaces/bodywork-deployment-jobs/jobs"
 SCHEDULE = RUNS.replace("/jobs", "/cronjobs/time-to-dispatch")
 LEASE = (
@@ -27,6 +28,8 @@ LEASE = (
     "time-to-dispatch"
 )
 
+# Not one of the sandbox's: which products there are, the deliveries say.
+PRODUCT = "P-1"
 PREVIOUS = "release-2021-07-02-before"
 # What a release is made of.
 PATHS = ("bodywork.yaml", "deploy", "pipeline")
@@ -111,6 +114,7 @@ class World:
             "/version": {"major": "1", "minor": "36"},
             DEPLOYMENT: self.deployment,
             SERVICE: self.estimate,
+            DOCUMENTATION: document(PRODUCT),
             f"{PROXY}/readyz": lambda: {"refused": ["One was forged."]},
             SCHEDULE: recorded("cronjob"),
             LEASE: lease,
@@ -255,6 +259,12 @@ class World:
         names = ("bodywork-deployment-jobs", "time-to-dispatch")
         launcher = [str(self.python), "./launch.py"]
         return ending(lambda: weekly_run.main(*names, job, launcher))
+
+
+def document(*products: str) -> dict[str, Any]:
+    """What a service says of its requests."""
+    request = {"properties": {"product_code": {"enum": list(products)}}}
+    return {"components": {"schemas": {"EstimateRequest": request}}}
 
 
 def ending(run: Callable[[], None]) -> str:
