@@ -101,7 +101,7 @@ def main(tag: str | None, root: Path = ROOT) -> None:
                 outcome = go_back(
                     lease, rollout, serving, schedule, scheduled, withdraw
                 )
-            raise RuntimeError(f"{release.tag} failed; {outcome}") from error
+            raise RuntimeError(f"{reason.rstrip('.')}; {outcome}") from error
     say(
         f"Released {release.tag}: it answers with {version}, and the weekly run "
         "deploys it."
