@@ -1,7 +1,7 @@
 """A release: where it comes from, what it is on a cluster, and how it gets there."""
 
 from deploy.releases.deployment import deploy
-from deploy.releases.lease import Lease, LeaseLostError
+from deploy.releases.lease import WEEKLY_RUN, Lease, LeaseLostError
 from deploy.releases.repository import (
     ROOT,
     SCHEDULE,
@@ -36,6 +36,7 @@ __all__ = [
     "Request",
     "Rollout",
     "Schedule",
+    "WEEKLY_RUN",
     "branch_of",
     "check_estimate",
     "deploy",

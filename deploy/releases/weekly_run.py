@@ -21,7 +21,7 @@ from typing import Any
 from deploy.kubernetes_api import Cluster
 from deploy.releases.deployment import deploy
 from deploy.releases.late_delivery import LateDelivery, clone_released
-from deploy.releases.lease import Lease
+from deploy.releases.lease import WEEKLY_RUN, Lease
 from deploy.releases.rollout import Rollout, last_logs
 from deploy.releases.schedule import Schedule
 from deploy.releases.withdrawal import withdraw_models
@@ -61,7 +61,7 @@ def main(
         return
     signal.alarm(DEPLOYMENT_SECONDS)
     try:
-        with Lease(cluster, manifest, "the weekly run").hold(say):
+        with Lease(cluster, manifest, WEEKLY_RUN).hold(say):
             with clone_released(schedule) as (release, _):
                 say(f"Deploying {release.tag}, which is released.")
             rollout = Rollout(cluster, release)

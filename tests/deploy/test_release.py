@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from deploy.bodywork import launch
-from deploy.kubernetes_api import ApiError
-from deploy.releases import Schedule
+from deploy.kubernetes_api import ApiError, Cluster
+from deploy.releases import Lease, Schedule
 from deploy.releases.repository import repository_url
 from tests.bodywork_stages.conftest import git
 from tests.deploy.api_server import ApiServer, recorded
@@ -523,6 +523,38 @@ def test_the_check_fails_if_the_last_weekly_run_did(world: World) -> None:
     world.api.objects[RUNS]["items"].append(run)
     said = world.check()
     assert "00Z, failed (DeadlineExceeded); kubectl -n bodywork-deploy" in said
+
+
+@pytest.mark.parametrize("status", [{"active": 1}, {"failed": 1}, {}])
+def test_a_weekly_run_that_waits_has_not_failed(
+    world: World, capsys: Printed, status: Any
+) -> None:
+    """For a late delivery, say; nor has one whose pod was drained, or is to come."""
+    run = weekly_run("2021-07-16T23:45:00Z", **status)
+    world.api.objects[RUNS]["items"].append(run)
+    assert world.check() == ""
+    printed = capsys.readouterr().out
+    assert "is under way since 2021-07-16T23:45:00Z: it waits, as its log " in printed
+
+
+def test_who_is_at_work_is_told_and_nothing_called_a_failure_meanwhile(
+    world: World, capsys: Printed
+) -> None:
+    run = weekly_run("2021-07-16T23:45:00Z", active=1)
+    world.api.objects[RUNS]["items"].append(run)
+    lease = Lease(Cluster(), world.schedule, "the weekly run")
+    with lease.hold(print):
+        assert world.check() == ""
+        printed = capsys.readouterr().out
+        assert "is under way since 2021-07-16T23:45:00Z: it deploys." in printed
+        assert "This may change, for the weekly run (" in printed
+        world.set_scheduled("release-new")
+        git(world.clone, "push", "--quiet", "origin", "HEAD:refs/tags/release-new")
+        assert world.check() == ""
+        printed = capsys.readouterr().out
+        assert f"Not yet: Deployment serve-model runs {PREVIOUS}, commit " in printed
+    assert f"runs {PREVIOUS}, commit " in world.check()
+    assert "may change" not in capsys.readouterr().out
 
 
 def test_the_check_fails_if_there_was_no_weekly_run_for_a_week(world: World) -> None:
