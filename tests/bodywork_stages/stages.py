@@ -394,7 +394,8 @@ def test_what_follows_a_failure_is_told_what_the_log_says(
             text=True,
         )
     assert process.returncode == 0, process.stderr
-    assert "\nIts log says: No good.\nIt failed: No good.\n" in process.stdout
+    assert "\nIts log says: No good.\n" in process.stdout
+    assert process.stdout.endswith("\nIt failed: No good.\n")
 
 
 def test_the_first_steps_of_the_operators_page_work(tmp_path: Path) -> None:
