@@ -17,6 +17,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,11 +95,7 @@ def main(tag: str | None, root: Path = ROOT) -> None:
             with uninterrupted():
                 reason = f"{release.tag} is not released: {explain(error)}"
                 say(f"\n{reason}")
-
-                def withdraw() -> bool:
-                    lease.renew()
-                    return withdraw_models(cluster, release, started, reason, say)
-
+                withdraw = partial(withdraw_published, lease, rollout, started, reason)
                 outcome = go_back(
                     lease, rollout, serving, schedule, scheduled, withdraw
                 )
@@ -222,6 +219,23 @@ def go_back(
             f"{explain(error)}"
         ) from error
     return f"{tag} serves."
+
+
+def withdraw_published(
+    lease: Lease, rollout: Rollout, started: datetime, reason: str
+) -> bool:
+    """Withdraw what a failed release has published; tells whether it could be done.
+
+    Raises:
+        LeaseLostError: Somebody else is in charge.
+    """
+    lease.renew()
+    try:
+        return withdraw_models(rollout.cluster, rollout.release, started, reason, say)
+    # Whatever it is, it is no reason not to go back.
+    except Exception as error:
+        say(f"The model is not withdrawn: {explain(error)}")
+        return False
 
 
 def with_new_pods(template: Any, now: datetime) -> Any:

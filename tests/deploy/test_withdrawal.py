@@ -149,6 +149,17 @@ def test_what_cannot_be_withdrawn_is_told_with_the_command_that_does(
     assert len(world.patches(DEPLOYMENT)) == 2
 
 
+def test_an_error_of_ours_is_no_reason_not_to_go_back(
+    world: World, capsys: Printed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing: dict[str, object] = {}
+    making = "deploy.releases.withdrawal.make_job"
+    monkeypatch.setattr(making, lambda *_: nothing["job"])
+    answer_of_new_release(world, "<html>")
+    assert world.release().endswith(f"; {PREVIOUS} serves.")
+    assert "The model is not withdrawn: KeyError: 'job'" in capsys.readouterr().out
+
+
 def test_who_may_make_no_job_goes_back_all_the_same(
     world: World, capsys: Printed
 ) -> None:
