@@ -15,6 +15,8 @@ from pipeline.estimator import read_curves
 from pipeline.models import main
 from tests.programs import run_here
 
+pytestmark = pytest.mark.once
+
 KEY, NEW_KEY = "k" * 32, "n" * 32
 COMMIT = "0123456789abcdef"
 NOW = datetime.now(UTC).replace(microsecond=0)
