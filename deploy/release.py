@@ -6,7 +6,7 @@ an earlier release, goes back to it. Needs a kubeconfig and Bodywork (make bodyw
 While another release or the weekly run is under way, waits for it, 20 minutes at most.
 
 If the release is not what answers in the end, says why, puts the pods of the previous
-release back at once, shows the last logs and exits 1.
+release back at once, shows the last logs, withdraws the model and exits 1.
 """
 
 import shutil
@@ -14,8 +14,10 @@ import signal
 import sys
 import traceback
 from argparse import ArgumentParser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from deploy.releases import (
     ROLLOUT_TIMEOUT_SECONDS,
     ROOT,
     SCHEDULE,
+    WEEKLY_RUN,
     Lease,
     LeaseLostError,
     Rollout,
@@ -44,6 +47,7 @@ from deploy.releases import (
     released_tag,
     released_template,
     template_of,
+    withdraw_models,
 )
 
 PATCH = "deploy/cluster/serve_model_patch.yaml"
@@ -79,6 +83,7 @@ def main(tag: str | None, root: Path = ROOT) -> None:
             f"Releasing {release.tag}, commit {release.commit[:7]}, to "
             f"{cluster.address}."
         )
+        started = cluster.now()
         try:
             version = deploy(rollout, launcher, patch)
             lease.renew()
@@ -88,9 +93,13 @@ def main(tag: str | None, root: Path = ROOT) -> None:
         # Whatever it is, the previous release has to serve again.
         except (Exception, KeyboardInterrupt) as error:
             with uninterrupted():
-                say(f"\n{release.tag} is not released: {explain(error)}")
-                outcome = go_back(lease, rollout, serving, schedule, scheduled)
-            raise RuntimeError(f"{release.tag} failed; {outcome}") from error
+                reason = f"{release.tag} is not released: {explain(error)}"
+                say(f"\n{reason}")
+                withdraw = partial(withdraw_published, lease, rollout, started, reason)
+                outcome = go_back(
+                    lease, rollout, serving, schedule, scheduled, withdraw
+                )
+            raise RuntimeError(f"{reason.rstrip('.')}; {outcome}") from error
     say(
         f"Released {release.tag}: it answers with {version}, and the weekly run "
         "deploys it."
@@ -100,19 +109,31 @@ def main(tag: str | None, root: Path = ROOT) -> None:
 def check(tag: str | None, root: Path = ROOT) -> None:
     """Check that the cluster runs a release, by default the one that is scheduled.
 
+    While a release or a weekly run is at work, nothing is called a failure that its end
+    may put right.
+
     Raises:
         RuntimeError: It does not, or the last weekly run failed.
     """
     cluster = Cluster()
-    schedule = Schedule(cluster, yaml.safe_load((root / SCHEDULE).read_text()))
+    manifest = yaml.safe_load((root / SCHEDULE).read_text())
+    at_work = Lease(cluster, manifest, "").find_holder()
+    schedule = Schedule(cluster, manifest)
     tag = tag or released_tag(schedule.read())
     if not tag:
         raise RuntimeError("Nothing was released yet: run python -m deploy.release.")
     release = find_release(tag, root)
-    version = Rollout(cluster, release).check()
-    say(f"Deployment {release.service} runs {tag}, and all its replicas are ready.")
-    say(f"It answers with {version}.")
-    say(schedule.check(release))
+    try:
+        version = Rollout(cluster, release).check()
+        say(f"Deployment {release.service} runs {tag}, and all its replicas are ready.")
+        say(f"It answers with {version}.")
+        say(schedule.check(release, at_work.startswith(WEEKLY_RUN)))
+    except RuntimeError as error:
+        if not at_work:
+            raise
+        say(f"Not yet: {error}")
+    if at_work:
+        say(f"This may change, for {at_work} Check again when it has ended.")
 
 
 def find_bodywork(root: Path) -> list[str]:
@@ -130,13 +151,20 @@ def find_bodywork(root: Path) -> list[str]:
 
 
 def go_back(
-    lease: Lease, rollout: Rollout, serving: Any, schedule: Schedule, scheduled: Any
+    lease: Lease,
+    rollout: Rollout,
+    serving: Any,
+    schedule: Schedule,
+    scheduled: Any,
+    withdraw: Callable[[], bool],
 ) -> str:
     """Bring the previous release back: its pods first, and nothing is trained.
 
     Args:
         serving: The Deployment as it was before; None if there was none.
         scheduled: The CronJob as it was before; None if there was none.
+        withdraw: Withdraws what the failed release has published; tells whether it
+            could.
 
     Returns:
         What serves now.
@@ -147,25 +175,41 @@ def go_back(
     if serving is None:
         say_last_logs(rollout)
         return "there is no previous release to go back to."
-    # What was released, if a run before this one ended in the middle.
-    template = released_template(scheduled) or template_of(serving)
+    template, released = template_of(serving), released_template(scheduled)
+    if released and branch_of(released) != branch_of(template):
+        # A run before this one ended in the middle.
+        template = released
     tag = branch_of(template)
 
-    def restore() -> None:
+    def read() -> Any:
         # Who took over is in charge of what serves.
         lease.renew()
-        if template_of(rollout.read()) != template:
-            change = [{"op": "replace", "path": "/spec/template", "value": template}]
-            rollout.cluster.patch(rollout.path, change, JSON_PATCH)
-            say(f"Put the pods of {tag} back.")
+        return template_of(rollout.read())
+
+    def put_pods(template: Any) -> None:
+        lease.renew()
+        change = [{"op": "replace", "path": "/spec/template", "value": template}]
+        rollout.cluster.patch(rollout.path, change, JSON_PATCH)
+
+    def put_schedule() -> None:
         if scheduled is not None and schedule.read()["spec"] != scheduled["spec"]:
             schedule.put(scheduled)
 
     try:
-        wait_for(restore, RESTORE_TIMEOUT_SECONDS)
+        is_replaced = wait_for(read, RESTORE_TIMEOUT_SECONDS) != template
+        if is_replaced:
+            wait_for(lambda: put_pods(template), RESTORE_TIMEOUT_SECONDS)
+            say(f"Put the pods of {tag} back.")
+        wait_for(put_schedule, RESTORE_TIMEOUT_SECONDS)
         # The failed pods stay until those of the previous release are ready.
         say_last_logs(rollout)
+        is_withdrawn = withdraw()
         wait_for(rollout.check_replicas, ROLLOUT_TIMEOUT_SECONDS)
+        if is_replaced and is_withdrawn:
+            say(f"Replacing the pods of {tag}: they may have begun with that model.")
+            made_anew = with_new_pods(template, rollout.cluster.now())
+            wait_for(lambda: put_pods(made_anew), RESTORE_TIMEOUT_SECONDS)
+            wait_for(rollout.check_replicas, ROLLOUT_TIMEOUT_SECONDS)
         wait_for(lambda: ask_again(rollout), ANSWER_TIMEOUT_SECONDS)
     except LeaseLostError:
         raise
@@ -175,6 +219,30 @@ def go_back(
             f"{explain(error)}"
         ) from error
     return f"{tag} serves."
+
+
+def withdraw_published(
+    lease: Lease, rollout: Rollout, started: datetime, reason: str
+) -> bool:
+    """Withdraw what a failed release has published; tells whether it could be done.
+
+    Raises:
+        LeaseLostError: Somebody else is in charge.
+    """
+    lease.renew()
+    try:
+        return withdraw_models(rollout.cluster, rollout.release, started, reason, say)
+    # Whatever it is, it is no reason not to go back.
+    except Exception as error:
+        say(f"The model is not withdrawn: {explain(error)}")
+        return False
+
+
+def with_new_pods(template: Any, now: datetime) -> Any:
+    """The template of a Deployment that is to make its pods anew, as Bodywork does."""
+    metadata = template["metadata"]
+    annotations = {**metadata.get("annotations", {}), "last-updated": f"{now:%FT%T}"}
+    return {**template, "metadata": {**metadata, "annotations": annotations}}
 
 
 def ask_again(rollout: Rollout) -> str:

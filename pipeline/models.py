@@ -1,7 +1,7 @@
-"""The models in a bucket: look at them, verify, put one back, sign anew.
+"""The models in a bucket: look at them, verify, put one back, withdraw, sign anew.
 
 Nothing is deleted: an earlier model is put back by adding it again, as the newest, and
-a model is signed anew by adding a signature beside it.
+a model is withdrawn, or signed anew, by adding an object beside it that says so.
 """
 
 import json
@@ -16,6 +16,8 @@ from pipeline.estimator import CURVES, PRODUCTS, read_curves, read_products
 from pipeline.orders import MODELS_FOLDER
 
 ROLLED_BACK_FROM = "rolled-back-from"
+# Of the short hash of a commit; what is shorter may be of many.
+MIN_COMMIT = 7
 COLUMNS = ("model", "made", "r-squared", "MAE (hours)", "delivery", "state")
 # Not for people.
 LEFT_OUT = (CURVES, PRODUCTS, "training_rows")
@@ -52,7 +54,7 @@ def describe(entry: aws.Candidate, serving: aws.Candidate | None) -> dict[str, A
 
     What a refused model says of itself is told as well, beside its refusal.
     """
-    model = entry.content
+    model, withdrawal = entry.content, entry.withdrawal
     metadata = dict((model and model.metadata) or {})
     return {
         "model": entry.name,
@@ -61,6 +63,8 @@ def describe(entry: aws.Candidate, serving: aws.Candidate | None) -> dict[str, A
         "verified": not entry.refusal and entry.proof is not aws.Proof.UNCHECKED,
         "state": tell_state(entry, serving),
         "refusal": entry.refusal,
+        "withdrawn_at": withdrawal.at.isoformat() if withdrawal else "",
+        "withdrawn_because": withdrawal.reason if withdrawal else "",
         "rolled_back_from": entry.s3_metadata.get(ROLLED_BACK_FROM, ""),
         "model_version": str(model) if model else "",
         "train_dataset_key": model.train_dataset_key if model else "",
@@ -75,7 +79,11 @@ def tell_state(entry: aws.Candidate, serving: aws.Candidate | None) -> str:
     if entry.refusal:
         return "refused"
     is_checked = entry.proof is not aws.Proof.UNCHECKED
-    states = ["serving"] if entry is serving else ["verified"] if is_checked else []
+    states = ["verified"] if is_checked else []
+    if entry.withdrawal:
+        states = ["withdrawn"]
+    elif entry is serving:
+        states = ["serving"]
     return ", ".join(states + [str(aws.Proof.UNCHECKED)] * (not is_checked))
 
 
@@ -150,7 +158,10 @@ def verify(entries: list[aws.Candidate], chosen: Namespace) -> int:
         print(json.dumps([describe(entry, serving) for entry in checked], indent=2))
     else:
         for entry in checked:
-            print(f"{entry.name}: {entry.refusal or tell_proof(entry)}")
+            told = [entry.refusal or tell_proof(entry)]
+            if entry.withdrawal:
+                told.append(f"withdrawn: {entry.withdrawal.reason}")
+            print(f"{entry.name}: {'; '.join(told)}")
     return int(any(entry.refusal for entry in checked))
 
 
@@ -161,7 +172,7 @@ def tell_proof(entry: aws.Candidate) -> str:
 
 
 def rollback(entries: list[aws.Candidate], chosen: Namespace) -> int:
-    """Add an earlier model again, as the newest.
+    """Add an earlier model again, as the newest; a withdrawn one only if it is named.
 
     Raises:
         RuntimeError: There is none, it does not verify, the copy of a signed model
@@ -171,7 +182,7 @@ def rollback(entries: list[aws.Candidate], chosen: Namespace) -> int:
         entry = choose(entries, chosen.model)
     else:
         entry = find_predecessor(entries)
-    if entry.found is None or entry.model is None:
+    if entry.found is None or entry.refusal:
         raise RuntimeError(f"Nothing was put back: {entry.refusal}")
     if aws.is_signed(entry.s3_metadata) and not aws.signing_keys():
         raise RuntimeError(
@@ -215,6 +226,58 @@ def find_next_timestamp(entries: list[aws.Candidate]) -> datetime:
     return timestamp
 
 
+def withdraw(entries: list[aws.Candidate], chosen: Namespace) -> int:
+    """Withdraw one model, or all that the code of a commit has made since a time.
+
+    Raises:
+        RuntimeError: There is none of that name, the withdrawal of a signed model would
+            not be signed, no model would be left, or S3 could not be written to.
+        ValueError: The signing key is none.
+    """
+    if chosen.model:
+        named = [choose(entries, chosen.model)]
+    else:
+        named = [each for each in entries if is_made_by(each, chosen)]
+    considered = [each for each in named if not each.withdrawal]
+    for entry in considered:
+        if entry.found is None:
+            raise RuntimeError(f"Nothing was withdrawn: {entry.refusal}")
+        if aws.is_signed(entry.s3_metadata) and not aws.signing_keys():
+            raise RuntimeError(
+                f"Nothing was withdrawn: {entry.name} is signed, and services ignore a "
+                f"withdrawal that is not; set {aws.KEYS_VARIABLE} to the key that both "
+                "stages have."
+            )
+    taken = [each for each in entries if each.model]
+    if taken and all(each in considered for each in taken):
+        raise RuntimeError(
+            "Nothing was withdrawn: no model would be left for services to take; train "
+            "another one, or put one back, first."
+        )
+    for entry in considered:
+        assert entry.found is not None
+        aws.withdraw(entry.found, chosen.reason)
+    names = [entry.name for entry in considered]
+    if chosen.json:
+        print(json.dumps({"withdrawn": names}, indent=2))
+    elif names:
+        for name in names:
+            print(f"Withdrew {name}; services that start pass over it.")
+    else:
+        print("There is no such model that is not withdrawn already.")
+    return 0
+
+
+def is_made_by(entry: aws.Candidate, chosen: Namespace) -> bool:
+    """Whether the code of the chosen commit has made a model, since the chosen time."""
+    if entry.content is None:
+        return False
+    commit = entry.content.pipeline_git_commit_hash
+    is_commit = len(commit) >= MIN_COMMIT and chosen.commit.startswith(commit)
+    made = datetime.fromisoformat(entry.content.creation_time)
+    return is_commit and made >= chosen.since
+
+
 def resign(entries: list[aws.Candidate], chosen: Namespace) -> int:
     """Sign models anew with the first key, for this bucket.
 
@@ -236,6 +299,9 @@ def resign(entries: list[aws.Candidate], chosen: Namespace) -> int:
         raise RuntimeError(f"Nothing was signed: {refusal}")
     for entry in proved:
         assert entry.found is not None
+        # First, so that the model is never without it.
+        if entry.withdrawal:
+            aws.sign_anew(entry.withdrawal.found)
         aws.sign_anew(entry.found)
     names = [entry.name for entry in proved]
     if chosen.json:
@@ -274,6 +340,7 @@ COMMANDS = {
     "show": (show, "all that is known of one model, by default of the newest"),
     "verify": (verify, "check that models are unchanged, signed and loadable"),
     "rollback": (rollback, "put an earlier model back, by default the one before"),
+    "withdraw": (withdraw, "let services pass over a model, for a reason that is kept"),
     "resign": (resign, "sign what verifies anew, with the first key for this bucket"),
 }
 
@@ -288,12 +355,37 @@ def parse(arguments: Sequence[str]) -> Namespace:
             command.add_argument(
                 "model", metavar="MODEL", nargs="?", help="file name or key"
             )
+        if name == "withdraw":
+            command.add_argument(
+                "--commit",
+                metavar="HASH",
+                help="instead of MODEL: all that its code has made since TIME",
+            )
+            command.add_argument(
+                "--since", metavar="TIME", type=read_time, help="in ISO 8601"
+            )
+            command.add_argument("--reason", metavar="TEXT", required=True)
         if name == "resign":
             command.add_argument(
                 "--last", metavar="N", type=count, help="only the N newest"
             )
         command.add_argument("--json", action="store_true", help="for programs")
-    return parser.parse_args(arguments)
+    chosen = parser.parse_args(arguments)
+    if chosen.command == "withdraw":
+        by_commit = bool(chosen.commit and chosen.since)
+        if bool(chosen.model) == by_commit or bool(chosen.commit) != by_commit:
+            parser.error("name what to withdraw: a MODEL, or --commit with --since")
+    return chosen
+
+
+def read_time(text: str) -> datetime:
+    """Read a time, in UTC if it names no zone.
+
+    Raises:
+        ValueError: It is none, so that argparse says so.
+    """
+    time = datetime.fromisoformat(text)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def count(text: str) -> int:

@@ -23,7 +23,9 @@ from pipeline import aws
 from pipeline.estimator import read_curves, read_products
 from pipeline.orders import MODELS_FOLDER
 from pipeline.service import (
+    ORDERS_PLACED,
     Estimate,
+    ModelEstimates,
     Order,
     Readiness,
     add_endpoint,
@@ -104,6 +106,21 @@ def create_app(model: aws.Model, refusals: Sequence[str] = ()) -> FastAPI:
         summary="Estimate the time to dispatch",
         tag="estimates",
     )
+    of_each = {code: curve(ORDERS_PLACED) for code, curve in curves.items()}
+    said = ModelEstimates(orders_placed=ORDERS_PLACED, est_hours_to_dispatch=of_each)
+    # Made once, for there may be thousands.
+    content = said.model_dump_json()
+
+    @app.get(
+        "/readyz/estimates",
+        response_model=ModelEstimates,
+        summary="What does its model say?",
+        tags=["operation"],
+    )
+    async def model_estimates() -> Response:
+        """Answers what the estimates of one order of each product have to be."""
+        return Response(content, headers=JSON)
+
     return app
 
 

@@ -6,6 +6,7 @@ handler, which unlike an ignored signal is not inherited, it waits for the stage
 """
 
 import os
+import re
 import runpy
 import signal
 import sys
@@ -22,6 +23,10 @@ ROOT = Path(__file__).parents[2]
 # As long as a pod on a drained node takes to end, and one in its place to be made.
 ATTEMPTS = 60
 POLL_SECONDS = 1
+# What a stage says last, if it fails.
+ERROR = re.compile(r"^\S+ - ERROR - \S+ - (.+)$", re.MULTILINE)
+# Before it, in a line of its own that is not broken, as those of Bodywork's log are.
+CAUSE = "Its log says: "
 # A pod that a drained node has ended is made again, and its failure is nobody's.
 RETRY_DISRUPTED_PODS = {
     "rules": [
@@ -61,6 +66,30 @@ def create_job(job: Any) -> None:
     client.BatchV1Api().create_namespaced_job(job.metadata.namespace, body)
 
 
+def say_why(workflow: dict[str, Any]) -> None:
+    """Let what is told of a failure say what the log of the stage does, which is lost.
+
+    Args:
+        workflow: Bodywork's functions that print logs and run what follows a failure.
+    """
+    print_pod_logs = workflow["print_pod_logs"]
+    run_failure_stage = workflow["_run_failure_stage"]
+    causes: list[str] = []
+
+    def print_and_note(log: str, header: str) -> None:
+        print_pod_logs(log, header)
+        causes.extend(ERROR.findall(log))
+
+    def run_and_say(configuration: Any, failure: Exception, *others: Any) -> None:
+        if causes:
+            failure = RuntimeError(f"{failure}: {causes[-1]}")
+            print(f"{CAUSE}{causes[-1]}", flush=True)
+        run_failure_stage(configuration, failure, *others)
+
+    workflow["print_pod_logs"] = print_and_note
+    workflow["_run_failure_stage"] = run_and_say
+
+
 def end_with(parent: int) -> None:
     """End when another process has ended, which can stop this one no more."""
     while os.getppid() == parent:
@@ -74,6 +103,7 @@ def mend_bodywork() -> None:
     jobs["_get_job_status"] = ask_again(jobs["_get_job_status"])
     utils["has_unscheduleable_pods"] = ask_again(utils["has_unscheduleable_pods"])
     vars_of("k8s")["create_job"] = create_job
+    say_why(vars_of("workflow_execution"))
     # The namespaces are made beforehand; it would list those of the whole cluster.
     vars_of("k8s")["namespace_exists"] = lambda namespace: True
     vars_of("cli.cli")["is_namespace_available_for_bodywork"] = lambda namespace: True

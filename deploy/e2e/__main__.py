@@ -9,7 +9,7 @@ In a namespace of its own, beside a sandbox that stands in for S3 and the Git ho
   - a release is refused whose model is below the error threshold,
   - a release is rolled back whose service cannot start,
   - a release is rolled back whose service starts, and answers elsewhere,
-  - the service's pods are deleted one by one,
+  - the service's pods are deleted one by one, and pass over what failed releases left,
   - the weekly run is fired by hand, and its pods and those of training are evicted,
   - releases and weekly runs begin at once, in both orders.
 
@@ -27,12 +27,14 @@ from argparse import (
     ArgumentTypeError,
     RawDescriptionHelpFormatter,
 )
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
-from urllib.request import ProxyHandler, Request, build_opener
+from urllib.request import ProxyHandler, build_opener
+from urllib.request import Request as HttpRequest
 
 import yaml
 
@@ -53,7 +55,7 @@ from deploy.e2e.releases import (
 from deploy.e2e.report import Report, say
 from deploy.e2e.service import Service
 from deploy.kubernetes_api import Cluster, path_of
-from deploy.releases import ENDPOINT, ORDER, ROOT, Release, Schedule, git
+from deploy.releases import ENDPOINT, ROOT, Release, Request, Schedule, git
 
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 TIMEOUT_SECONDS = 30
@@ -126,7 +128,6 @@ def run(
     cluster = environment.cluster
     ask = ask_at(address) if address else None
     service = {tag: Service(cluster, each, ask) for tag, each in releases.items()}
-    request = service[FIRST].rollout.request_estimate
     schedule = Schedule(cluster, releases[FIRST].schedule)
     if address:
         environment.open_node_port(address)
@@ -137,6 +138,8 @@ def run(
         started = cluster.now()
         controller.release(environment, releases[FIRST])
         step.outcome = f"{report.name(service[FIRST].check(started))} answers"
+    rollout = service[FIRST].rollout
+    request = partial(rollout.request, "POST", ENDPOINT, rollout.make_order())
 
     with report.step("Train and roll out a second release") as step:
         with steady_load(request) as step.load:
@@ -145,36 +148,29 @@ def run(
             controller.release(environment, releases[SECOND])
             step.outcome = f"{report.name(service[SECOND].check(started))} answers"
 
+    not_ready = ("have yet to reach status=complete", "Withdrew ")
     broken = [
         (
             "Release a model below the error threshold",
             BELOW_THRESHOLD,
-            "is below deployment threshold 0.9999",
+            ("is below deployment threshold 0.9999",),
         ),
-        (
-            "Release a service that cannot start",
-            DOES_NOT_START,
-            "have yet to reach status=complete",
-        ),
-        (
-            "Release a service whose endpoint has moved",
-            READY_AND_WRONG,
-            "have yet to reach status=complete",
-        ),
+        ("Release a service that cannot start", DOES_NOT_START, not_ready),
+        ("Release a service whose endpoint has moved", READY_AND_WRONG, not_ready),
     ]
-    for alerts, (title, tag, because) in enumerate(broken, start=1):
+    for alerts, (title, tag, sentences) in enumerate(broken, start=1):
         with report.step(title) as step:
             with steady_load(request) as step.load:
-                controller.fail_to_release(environment, releases[tag], because)
+                controller.fail_to_release(environment, releases[tag], *sentences)
                 service[SECOND].check()
                 step.outcome = f"refused; {check_alert(environment, alerts)}"
 
     with report.step("Delete the service's pods one by one") as step:
         with steady_load(request) as step.load:
-            pods = service[SECOND].pods()
+            pods, before = service[SECOND].pods(), service[SECOND].check()
             for pod in pods:
                 service[SECOND].replace(pod)
-            service[SECOND].check()
+            check_model(before, service[SECOND].check())
             step.outcome = f"{len(pods)} pods replaced"
 
     with report.step("Fire the weekly run by hand, and evict its pods") as step:
@@ -198,6 +194,16 @@ def run(
                 step.outcome = f"{report.name(service[tag].check(started))} answers"
 
 
+def check_model(before: str, after: str) -> None:
+    """Check that new pods have taken the same model, and none of a failed release.
+
+    Raises:
+        RuntimeError: They have not.
+    """
+    if after != before:
+        raise RuntimeError(f"Pods that were replaced have {after}, not {before}.")
+
+
 def check_alert(environment: Environment, alerts: int) -> str:
     """Check that each failure so far was reported once; returns the last report.
 
@@ -213,14 +219,15 @@ def check_alert(environment: Environment, alerts: int) -> str:
     return reported[-1]
 
 
-def ask_at(address: str) -> Callable[[], bytes]:
+def ask_at(address: str) -> Request:
     """Make a function that makes one request at an address."""
     headers = {"Content-Type": "application/json"}
-    url, body = f"{address}/{ENDPOINT}", json.dumps(ORDER).encode()
     without_proxy = build_opener(ProxyHandler({}))
 
-    def ask() -> bytes:
-        request = Request(url, body, headers)
+    def ask(method: str, path: str, body: object) -> bytes:
+        content = None if body is None else json.dumps(body).encode()
+        url = f"{address}/{path}"
+        request = HttpRequest(url, content, headers, method=method)
         with without_proxy.open(request, timeout=TIMEOUT_SECONDS) as response:
             answer: bytes = response.read()
             return answer

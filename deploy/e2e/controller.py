@@ -28,11 +28,13 @@ def release(environment: Environment, released: Release) -> None:
     succeed(environment, start_release(environment, released))
 
 
-def fail_to_release(environment: Environment, refused: Release, because: str) -> None:
+def fail_to_release(
+    environment: Environment, refused: Release, *sentences: str
+) -> None:
     """Release what is not to go live.
 
     Args:
-        because: What its log must say.
+        sentences: What its log must say.
 
     Raises:
         RuntimeError: It succeeded, or failed for another reason.
@@ -40,11 +42,12 @@ def fail_to_release(environment: Environment, refused: Release, because: str) ->
     succeeded, log = finish(environment, start_release(environment, refused))
     if succeeded:
         raise RuntimeError(f"{refused.tag} was released, and must fail.\n{log}")
-    if because not in " ".join(log.split()):
-        raise RuntimeError(
-            f"It was not said that {refused.tag} failed because '{because}'.\n"
-            f"{explain_failure(refused.tag, environment.image, log)}"
-        )
+    for sentence in sentences:
+        if sentence not in " ".join(log.split()):
+            raise RuntimeError(
+                f"When {refused.tag} failed, it was not said that '{sentence}'.\n"
+                f"{explain_failure(refused.tag, environment.image, log)}"
+            )
 
 
 def start_release(environment: Environment, released: Release) -> Job:

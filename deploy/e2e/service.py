@@ -1,6 +1,5 @@
 """The service of a run: what must be true of it beyond a release, and its pods."""
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -9,7 +8,7 @@ import yaml
 from deploy.e2e.manifests import CLUSTER
 from deploy.e2e.pods import explain, is_ready
 from deploy.kubernetes_api import STRATEGIC_MERGE, Cluster, NotYetError, wait_for
-from deploy.releases import ROLLOUT_TIMEOUT_SECONDS, Release, Rollout
+from deploy.releases import ROLLOUT_TIMEOUT_SECONDS, Release, Request, Rollout
 
 
 class Service:
@@ -20,11 +19,11 @@ class Service:
     """
 
     def __init__(
-        self, cluster: Cluster, release: Release, ask: Callable[[], bytes] | None
+        self, cluster: Cluster, release: Release, request: Request | None
     ) -> None:
         """Take a release, and what makes one request; None for the API server's way."""
         self.cluster = cluster
-        self.rollout = Rollout(cluster, release, ask)
+        self.rollout = Rollout(cluster, release, request)
         self.patch = yaml.safe_load((CLUSTER / "serve_model_patch.yaml").read_text())
 
     def check(self, trained_after: datetime | None = None) -> str:

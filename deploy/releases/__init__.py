@@ -1,7 +1,7 @@
 """A release: where it comes from, what it is on a cluster, and how it gets there."""
 
 from deploy.releases.deployment import deploy
-from deploy.releases.lease import Lease, LeaseLostError
+from deploy.releases.lease import WEEKLY_RUN, Lease, LeaseLostError
 from deploy.releases.repository import (
     ROOT,
     SCHEDULE,
@@ -13,8 +13,8 @@ from deploy.releases.repository import (
 from deploy.releases.rollout import (
     ANSWER_TIMEOUT_SECONDS,
     ENDPOINT,
-    ORDER,
     ROLLOUT_TIMEOUT_SECONDS,
+    Request,
     Rollout,
     branch_of,
     check_estimate,
@@ -22,19 +22,21 @@ from deploy.releases.rollout import (
     template_of,
 )
 from deploy.releases.schedule import Schedule, released_tag, released_template
+from deploy.releases.withdrawal import withdraw_models
 
 __all__ = [
     "ANSWER_TIMEOUT_SECONDS",
     "ENDPOINT",
-    "ORDER",
     "ROLLOUT_TIMEOUT_SECONDS",
     "ROOT",
     "SCHEDULE",
     "Lease",
     "LeaseLostError",
     "Release",
+    "Request",
     "Rollout",
     "Schedule",
+    "WEEKLY_RUN",
     "branch_of",
     "check_estimate",
     "deploy",
@@ -45,4 +47,5 @@ __all__ = [
     "released_tag",
     "released_template",
     "template_of",
+    "withdraw_models",
 ]

@@ -11,6 +11,8 @@ from tempfile import TemporaryDirectory
 from deploy.releases.repository import Release
 
 FAILURE = re.compile(r"Deployment failed --> (.*)")
+# What launch.py adds.
+CAUSE = re.compile(r"^Its log says: (.*)")
 # To remove its Jobs, or to roll back, when it is interrupted.
 ENDING_SECONDS = 30
 
@@ -22,9 +24,9 @@ def run_bodywork(launcher: Sequence[str], release: Release) -> None:
         launcher: The command that starts Bodywork.
 
     Raises:
-        RuntimeError: It failed, and said so.
+        RuntimeError: It failed; with what it says, and what the log of its stage does.
     """
-    failure = ""
+    failure = cause = ""
     # What a run leaves in its directory would make the next one fail.
     with (
         TemporaryDirectory() as directory,
@@ -47,6 +49,8 @@ def run_bodywork(launcher: Sequence[str], release: Release) -> None:
                 print(line, end="", flush=True)
                 if said := FAILURE.search(line):
                     failure = said[1].strip()
+                if said := CAUSE.search(line):
+                    cause = f": {said[1].strip()}"
         except BaseException:
             # Bodywork then removes its job, or rolls back.
             process.send_signal(signal.SIGINT)
@@ -57,4 +61,5 @@ def run_bodywork(launcher: Sequence[str], release: Release) -> None:
                 process.kill()
             raise
     if process.returncode:
-        raise RuntimeError(failure or f"Bodywork's exit code is {process.returncode}.")
+        failure = failure or f"Bodywork's exit code is {process.returncode}."
+        raise RuntimeError(failure + cause)

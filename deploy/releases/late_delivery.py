@@ -71,7 +71,7 @@ class LateDelivery:
             RuntimeError: It has not come, or that cannot be told.
         """
         with clone_released(self.schedule) as (release, directory):
-            bucket = release.configuration["stages"]["train_model"]["args"][0]
+            bucket = release.bucket
             found = run_module(directory, "pipeline.deliveries", "newest", bucket)
             dated, _, key = found.partition(" ")
             if datetime.fromisoformat(dated) < self.since:

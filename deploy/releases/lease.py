@@ -18,6 +18,8 @@ RENEWAL_SECONDS = 10
 # Longer than a release and a weekly run take that both fail as late as they can.
 WAIT_SECONDS = 1200
 CONFLICT = 409
+# As a holder.
+WEEKLY_RUN = "the weekly run"
 
 
 class LeaseLostError(RuntimeError):
@@ -104,6 +106,14 @@ class Lease:
             renewal.join()
             self._give_up()
 
+    def find_holder(self) -> str:
+        """Who holds it, and since when, in a sentence; "" if nobody does.
+
+        Raises:
+            RuntimeError: The cluster has none.
+        """
+        return tell_holder(self.read().get("spec", {}), self.cluster.now())
+
     def acquire(self) -> None:
         """Take it, if nobody holds it.
 
@@ -112,13 +122,8 @@ class Lease:
         """
         found, now = self.read(), self.cluster.now()
         spec = found.setdefault("spec", {})
-        if spec.get("holderIdentity"):
-            seconds = timedelta(seconds=spec["leaseDurationSeconds"])
-            if now < datetime.fromisoformat(spec["renewTime"]) + seconds:
-                raise NotYetError(
-                    f"{spec['holderIdentity']} is at work since "
-                    f"{spec['acquireTime'][:19]}Z."
-                )
+        if at_work := tell_holder(spec, now):
+            raise NotYetError(at_work)
         spec["holderIdentity"] = self.holder
         spec["leaseDurationSeconds"] = int(DURATION.total_seconds())
         spec["acquireTime"] = spec["renewTime"] = micro_time(now)
@@ -172,6 +177,16 @@ class Lease:
         except RuntimeError:
             # It runs out by itself.
             pass
+
+
+def tell_holder(spec: Any, now: datetime) -> str:
+    """Who holds a lease, and since when, in a sentence; "" if nobody does."""
+    if not spec.get("holderIdentity"):
+        return ""
+    duration = timedelta(seconds=spec["leaseDurationSeconds"])
+    if now >= datetime.fromisoformat(spec["renewTime"]) + duration:
+        return ""
+    return f"{spec['holderIdentity']} is at work since {spec['acquireTime'][:19]}Z."
 
 
 def micro_time(time: datetime) -> str:

@@ -58,6 +58,17 @@ class Release:
         return int(self._service_stage[1]["service"]["port"])
 
     @property
+    def training(self) -> dict[str, Any]:
+        """Its training stage."""
+        stage: dict[str, Any] = self.configuration["stages"]["train_model"]
+        return stage
+
+    @property
+    def bucket(self) -> str:
+        """Where its training finds deliveries, and publishes models."""
+        return str(self.training["args"][0])
+
+    @property
     def _service_stage(self) -> tuple[str, dict[str, Any]]:
         stages = self.configuration["stages"].items()
         [stage] = [(name, each) for name, each in stages if "service" in each]

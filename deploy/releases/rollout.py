@@ -14,27 +14,29 @@ ROLLOUT_TIMEOUT_SECONDS = 300
 ANSWER_TIMEOUT_SECONDS = 60
 
 ENDPOINT = "api/v0.1/time_to_dispatch"
-ORDER = {"product_code": "SKU001", "orders_placed": 112}
+DOCUMENTATION = "openapi.json"
+ORDERS_PLACED = 112
 # Of the pods of a Deployment, the API server names a template by its hash.
 HASH_LABEL = "pod-template-hash"
+
+
+# Makes a request of the service: method, path and JSON; returns the answer.
+Request = Callable[[str, str, object], bytes]
 
 
 class Rollout:
     """The service of a release, as the cluster has it.
 
     Attributes:
-        request_estimate: Makes one request for an estimate; returns the answer.
+        request: Makes a request of it; by default through the API server.
     """
 
     def __init__(
-        self,
-        cluster: Cluster,
-        release: Release,
-        request_estimate: Callable[[], bytes] | None = None,
+        self, cluster: Cluster, release: Release, request: Request | None = None
     ) -> None:
         self.cluster = cluster
         self.release = release
-        self.request_estimate = request_estimate or self._request_through_api_server
+        self.request = request or self._request_through_api_server
         self.path = (
             f"/apis/apps/v1/namespaces/{release.namespace}/deployments/"
             f"{release.service}"
@@ -117,10 +119,26 @@ class Rollout:
             RuntimeError: What came back is no estimate.
         """
         try:
-            content = self.request_estimate()
+            content = self.request("POST", ENDPOINT, self.make_order())
         except OSError as error:
             raise NotYetError(f"The service does not answer ({error}).") from error
         return check_estimate(content)
+
+    def make_order(self) -> dict[str, Any]:
+        """Make an order of a product that the service documents.
+
+        Raises:
+            RuntimeError: It documents none, or does not answer.
+        """
+        content = self.request("GET", DOCUMENTATION, None)
+        try:
+            schemas = json.loads(content)["components"]["schemas"]
+            codes = schemas["EstimateRequest"]["properties"]["product_code"]["enum"]
+            return {"product_code": codes[0], "orders_placed": ORDERS_PLACED}
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            raise RuntimeError(
+                f"The service names no product in its /{DOCUMENTATION}."
+            ) from error
 
     def check_model(self, version: str, trained_after: datetime) -> None:
         """Check that a model is the one that was just trained.
@@ -164,8 +182,10 @@ class Rollout:
             )
         return deployment
 
-    def _request_through_api_server(self) -> bytes:
-        return self.cluster.request("POST", f"{self.service_path}/{ENDPOINT}", ORDER)
+    def _request_through_api_server(
+        self, method: str, path: str, body: object
+    ) -> bytes:
+        return self.cluster.request(method, f"{self.service_path}/{path}", body)
 
 
 def check_estimate(content: bytes) -> str:

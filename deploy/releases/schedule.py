@@ -63,8 +63,11 @@ class Schedule:
         spec = {**manifest["spec"], "suspend": found["spec"].get("suspend", False)}
         self.cluster.replace({**manifest, "metadata": metadata, "spec": spec})
 
-    def check(self, release: Release) -> str:
+    def check(self, release: Release, is_deploying: bool) -> str:
         """Check that it deploys a release, and that its last run did not fail.
+
+        Args:
+            is_deploying: Whether a weekly run holds the lease.
 
         Returns:
             A sentence on the last run.
@@ -95,20 +98,18 @@ class Schedule:
             return f"The weekly run deploys {scheduled}; it has not run yet."
         name, status = runs[-1]["metadata"]["name"], runs[-1]["status"]
         started = status.get("startTime", "at an unknown time")
-        if status.get("active"):
-            return f"The weekly run {name} is under way since {started}."
-        if not status.get("succeeded"):
-            reasons = [
-                f" ({each['reason']})"
-                for each in status.get("conditions", [])
-                if each["type"] == "Failed"
-            ]
+        # One without a pod has not failed: the next may be about to be made.
+        conditions = {each["type"]: each for each in status.get("conditions", [])}
+        if failed := conditions.get("Failed") or conditions.get("FailureTarget"):
             raise RuntimeError(
-                f"The weekly run {name}, started {started}, failed{''.join(reasons)}; "
-                f"kubectl -n {self.namespace} logs job/{name} --all-containers tells "
-                "why."
+                f"The weekly run {name}, started {started}, failed "
+                f"({failed['reason']}); kubectl -n {self.namespace} logs job/{name} "
+                "--all-containers tells why."
             )
-        return f"The weekly run {name}, started {started}, succeeded."
+        if status.get("succeeded"):
+            return f"The weekly run {name}, started {started}, succeeded."
+        doing = "deploys" if is_deploying else "waits, as its log says for what"
+        return f"The weekly run {name} is under way since {started}: it {doing}."
 
     def find_due(self, job: str) -> datetime | None:
         """Find when a run was due; None for one that was started by hand."""

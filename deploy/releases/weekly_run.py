@@ -21,9 +21,10 @@ from typing import Any
 from deploy.kubernetes_api import Cluster
 from deploy.releases.deployment import deploy
 from deploy.releases.late_delivery import LateDelivery, clone_released
-from deploy.releases.lease import Lease
+from deploy.releases.lease import WEEKLY_RUN, Lease
 from deploy.releases.rollout import Rollout, last_logs
 from deploy.releases.schedule import Schedule
+from deploy.releases.withdrawal import withdraw_models
 
 LAUNCHER = Path(__file__).parents[1] / "bodywork" / "launch.py"
 # For a Bodywork that hangs; waiting for a delivery comes before.
@@ -60,15 +61,19 @@ def main(
         return
     signal.alarm(DEPLOYMENT_SECONDS)
     try:
-        with Lease(cluster, manifest, "the weekly run").hold(say):
+        with Lease(cluster, manifest, WEEKLY_RUN).hold(say):
             with clone_released(schedule) as (release, _):
                 say(f"Deploying {release.tag}, which is released.")
             rollout = Rollout(cluster, release)
+            started = cluster.now()
             try:
                 version = deploy(rollout, launcher)
-            except RuntimeError:
+            except RuntimeError as error:
                 with suppress(RuntimeError):
                     say(last_logs(rollout))
+                # Or else a pod that restarts takes the model that does not serve.
+                reason = f"the weekly run of {release.tag} failed: {error}"
+                withdraw_models(cluster, release, started, reason, say)
                 raise
     finally:
         signal.alarm(0)

@@ -63,6 +63,7 @@ from pipeline.aws.signing import (
     sign_anew,
     signing_keys,
 )
+from pipeline.aws.withdrawals import withdraw
 
 __all__ = [
     "Candidate",
@@ -116,6 +117,7 @@ __all__ = [
     "survey_folder",
     "tell_resign",
     "unpickle_model",
+    "withdraw",
 ]
 
 declare(*ARRAYS)

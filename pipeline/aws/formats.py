@@ -31,6 +31,7 @@ FILE_FORMATS = {
     "parquet": FileFormat((".parquet",), MAX_BYTES, DELIVER_LESS),
     "pkl": FileFormat((".pkl",), MAX_MODEL_BYTES, "train a new model in its place"),
     "json": FileFormat((".json",), MAX_RECORD_BYTES, "do not rely on it"),
+    "withdrawn": FileFormat((".withdrawn",), 16 * 2**10, "remove it"),
 }
 
 

@@ -1,6 +1,7 @@
 """What lies in a folder on S3, and which of it may be taken."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 # Of the objects beside another one that prove where it comes from.
 SIGNATURE_ENDING = ".sig"
+# And of those that withdraw it.
+WITHDRAWAL_ENDINGS = find_format("withdrawn").endings
 # What is dated further ahead is wrong, and would hide what is added until then.
 LARGEST_CLOCK_ERROR = timedelta(minutes=5)
 
@@ -113,7 +116,7 @@ def survey_folder(file_format: str, bucket: str, folder: str = "") -> Survey:
     usable, passed_over = [], []
     for item in _list_objects(bucket, folder):
         key, timestamp = item["Key"], parse_timestamp(item["Key"])
-        if key.endswith(("/", SIGNATURE_ENDING)):
+        if key.endswith(("/", SIGNATURE_ENDING, *WITHDRAWAL_ENDINGS)):
             continue
         reason = find_reason_to_pass_over(key, timestamp, folder)
         if not key.lower().endswith(endings):
@@ -171,13 +174,27 @@ def list_artefacts_on_s3(
         ValueError: The format is not supported.
         S3Failure: The folder could not be listed.
     """
-    endings = find_format(file_format).endings
-    found = []
+    [found] = list_formats_on_s3([file_format], bucket, folder)
+    return found
+
+
+def list_formats_on_s3(
+    file_formats: Sequence[str], bucket: str, folder: str = ""
+) -> list[list[S3TimestampedArtefact]]:
+    """List as `list_artefacts_on_s3` does, several formats at the price of one.
+
+    Raises:
+        ValueError: A format is not supported.
+        S3Failure: The folder could not be listed.
+    """
+    found: list[list[S3TimestampedArtefact]] = [[] for _ in file_formats]
+    endings = [find_format(file_format).endings for file_format in file_formats]
     for item in _list_objects(bucket, folder):
         timestamp = parse_timestamp(item["Key"])
-        if timestamp is not None and item["Key"].lower().endswith(endings):
-            found.append(_make_artefact(item, bucket, timestamp))
-    return sorted(found, key=_age, reverse=True)
+        for listed, ending in zip(found, endings, strict=True):
+            if timestamp is not None and item["Key"].lower().endswith(ending):
+                listed.append(_make_artefact(item, bucket, timestamp))
+    return [sorted(listed, key=_age, reverse=True) for listed in found]
 
 
 def _list_objects(bucket: str, folder: str) -> list["ObjectTypeDef"]:

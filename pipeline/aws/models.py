@@ -22,7 +22,7 @@ from pipeline.aws.formats import TooLarge
 from pipeline.aws.listing import (
     S3TimestampedArtefact,
     is_in_subfolder,
-    list_artefacts_on_s3,
+    list_formats_on_s3,
     tell_future,
 )
 from pipeline.aws.client import S3Failure
@@ -41,6 +41,12 @@ from pipeline.aws.signing import (
     signing_keys,
 )
 from pipeline.aws.signed_objects import add_signed_object_to_s3
+from pipeline.aws.withdrawals import (
+    FORMAT as WITHDRAWN,
+    Withdrawal,
+    find_withdrawal,
+    group_by_model,
+)
 from pipeline.logs import printable
 
 # As long as the longest key on S3.
@@ -126,8 +132,8 @@ class Model:
         return self._train_dataset_hash
 
     @property
-    def commit(self) -> str:
-        """Of the code that made it, short; "NA" if that was not deployed."""
+    def pipeline_git_commit_hash(self) -> str:
+        """The commit of the code that made it, shortened; NA if unknown."""
         return self._pipeline_git_commit_hash
 
     @property
@@ -336,6 +342,7 @@ class Candidate(NamedTuple):
         proof: How it was shown to be ours; None if it was not.
         content: The model in it, also where that is refused: to be looked at only.
         is_of_another_bucket: Whether it is ours, and signed for another bucket.
+        withdrawal: That nobody is to take it, though it could be used.
     """
 
     artefact: S3TimestampedArtefact
@@ -344,6 +351,7 @@ class Candidate(NamedTuple):
     proof: Proof | None = None
     content: Model | None = None
     is_of_another_bucket: bool = False
+    withdrawal: Withdrawal | None = None
 
     @property
     def name(self) -> str:
@@ -351,8 +359,18 @@ class Candidate(NamedTuple):
 
     @property
     def model(self) -> Model | None:
-        """The model, if it can be used."""
-        return None if self.refusal else self.content
+        """The model, if it is to be taken."""
+        return None if self.reason_to_pass_over else self.content
+
+    @property
+    def reason_to_pass_over(self) -> str:
+        """Why nobody takes it, in a sentence; "" if it is to be taken."""
+        if self.refusal or self.withdrawal is None:
+            return self.refusal
+        return (
+            f"Model {quote(self.artefact.address)} was withdrawn at "
+            f"{self.withdrawal.at:%Y-%m-%dT%H:%M:%SZ}: {self.withdrawal.reason}"
+        )
 
     @property
     def s3_metadata(self) -> dict[str, str]:
@@ -373,9 +391,14 @@ def read_models_from_s3(
         ValueError: The signing key is none.
     """
     signing_keys()
-    listed = list_artefacts_on_s3("pkl", bucket, folder)
+    listed, withdrawals = list_formats_on_s3(("pkl", WITHDRAWN), bucket, folder)
     artefacts = [each for each in listed if not is_in_subfolder(each.key, folder)]
-    for artefact, read in read_each(artefacts, lambda each: read_model(each, check)):
+    withdrawn = group_by_model(withdrawals)
+
+    def read_one(artefact: S3TimestampedArtefact) -> Candidate:
+        return read_model(artefact, withdrawn.get(artefact.key, []), check)
+
+    for artefact, read in read_each(artefacts, read_one):
         if isinstance(read, S3Failure):
             yield Candidate(artefact, str(read))
         else:
@@ -383,9 +406,14 @@ def read_models_from_s3(
 
 
 def read_model(
-    artefact: S3TimestampedArtefact, check: Callable[[Model], object]
+    artefact: S3TimestampedArtefact,
+    withdrawals: Iterable[S3TimestampedArtefact],
+    check: Callable[[Model], object],
 ) -> Candidate:
     """Read one model, and find the first reason why it cannot be used.
+
+    Args:
+        withdrawals: What lies beside it and says that it withdraws it.
 
     Raises:
         S3Failure: S3 could not be read.
@@ -416,7 +444,10 @@ def read_model(
     except RuntimeError as error:
         refusals.append(str(error))
     refusal = next(iter(refusals), "")
-    return Candidate(artefact, refusal, found, proof, content, is_of_another_bucket)
+    withdrawal = find_withdrawal(found, withdrawals)
+    return Candidate(
+        artefact, refusal, found, proof, content, is_of_another_bucket, withdrawal
+    )
 
 
 def apply(check: Callable[[Model], object], model: Model) -> None:
@@ -440,13 +471,14 @@ def get_newest_good_model_from_s3(
 ) -> tuple[Model, list[str]]:
     """Get the newest model that can be loaded and passes a check.
 
-    Each newer one that is refused is an ERROR in the log.
+    Each newer one that is refused is an ERROR in the log, one that was withdrawn a
+    WARNING.
 
     Args:
         check: Raises for a model that is of no use; a RuntimeError in a sentence.
 
     Returns:
-        The model, and why each newer one was refused.
+        The model, and why each newer one was passed over.
 
     Raises:
         NothingFound: There is none.
@@ -458,8 +490,12 @@ def get_newest_good_model_from_s3(
         if candidate.model is not None:
             warn_of_old_signature(candidate.artefact, candidate.proof)
             return candidate.model, refusals
-        log.error(f"Refused: {candidate.refusal}")
-        refusals.append(candidate.refusal)
+        reason = candidate.reason_to_pass_over
+        if candidate.refusal:
+            log.error(f"Refused: {reason}")
+        else:
+            log.warning(f"Passed over: {reason}")
+        refusals.append(reason)
     if not refusals:
         # Says that there is none.
         find_latest_artefact_on_s3("pkl", bucket, folder)
@@ -489,7 +525,7 @@ def get_champion_from_s3(
     for candidate in read_models_from_s3(bucket, folder, check):
         if candidate.model is not None:
             return candidate.model
-        log.warning(f"No champion: {candidate.refusal}")
+        log.warning(f"No champion: {candidate.reason_to_pass_over}")
     log.info("There is no champion to compare with.")
     return None
 

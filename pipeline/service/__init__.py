@@ -2,12 +2,20 @@
 
 from pipeline.service.answers import Readiness
 from pipeline.service.application import add_endpoint, create_service
-from pipeline.service.estimates import Estimate, Order, make_request_model
+from pipeline.service.estimates import (
+    ORDERS_PLACED,
+    Estimate,
+    ModelEstimates,
+    Order,
+    make_request_model,
+)
 from pipeline.service.server import DEFAULT_PORT, serve
 
 __all__ = [
     "DEFAULT_PORT",
     "Estimate",
+    "ModelEstimates",
+    "ORDERS_PLACED",
     "Order",
     "Readiness",
     "add_endpoint",

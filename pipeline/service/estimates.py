@@ -12,6 +12,8 @@ from pipeline.service.nearest_code import NearestCode
 UNKNOWN = "Input should be the code of a product that the model in service knows"
 NEAREST = f"{UNKNOWN}; did you mean '{{nearest}}'?"
 NONE_NEAR = f"{UNKNOWN}; /openapi.json lists them"
+# Of the order that stands for all those of a product.
+ORDERS_PLACED = 112
 
 
 class Order(BaseModel):
@@ -52,7 +54,7 @@ def make_request_model(products: Collection[str]) -> type[Order]:
 
         model_config = ConfigDict(
             json_schema_extra={
-                "examples": [{"product_code": codes[0], "orders_placed": 112}]
+                "examples": [{"product_code": codes[0], "orders_placed": ORDERS_PLACED}]
             },
         )
 
@@ -64,6 +66,15 @@ def make_request_model(products: Collection[str]) -> type[Order]:
         ]
 
     return EstimateRequest
+
+
+class ModelEstimates(BaseModel):
+    """What the model in service says of one order of each product."""
+
+    orders_placed: Annotated[float, Field(description="Of each of these orders.")]
+    est_hours_to_dispatch: Annotated[
+        dict[str, float], Field(description="By product code (hours).")
+    ]
 
 
 class Estimate(BaseModel):

@@ -362,6 +362,42 @@ def test_the_pod_of_a_job_is_made_again_when_its_node_is_drained(
     validate({"apiVersion": "batch/v1", "kind": "Job", **without_status}, "1.32.0")
 
 
+FAIL = """
+from kubernetes import config
+from bodywork import workflow_execution as workflow
+config.load_kube_config()
+class Configuration: pipeline, stages = type("P", (), {"run_on_failure": "x"}), {"x": 0}
+workflow._run_batch_stages = lambda stages, variables, *_: print(variables[0].value)
+workflow._print_logs_to_stdout("time-to-dispatch", "train-model", True)
+workflow._run_failure_stage(Configuration, ValueError("It failed"), *"xxxx")
+"""
+
+
+def test_what_follows_a_failure_is_told_what_the_log_says(
+    image: RuntimeImage, tmp_path: Path
+) -> None:
+    (tmp_path / "bodywork").write_text(FAIL)
+    program = image.root / "opt" / "bodywork"
+    pods = "/api/v1/namespaces/time-to-dispatch/pods"
+    pod = recorded("pod")
+    pod["metadata"]["name"] = "train-model-abcde"
+    with run_api_server(tmp_path) as (api, kubeconfig):
+        api.objects = {
+            pods: {"items": [pod]},
+            f"{pods}/train-model-abcde/log": "2021 - ERROR - train.main - No good.\n",
+        }
+        process = subprocess.run(
+            [f"{program}/bin/python", "-c", WITH_ANOTHER_COMMAND]
+            + [f"{program}/deploy/bodywork/launch.py", str(tmp_path)],
+            env={"PATH": image.path, "KUBECONFIG": str(kubeconfig)},
+            capture_output=True,
+            text=True,
+        )
+    assert process.returncode == 0, process.stderr
+    assert "\nIts log says: No good.\n" in process.stdout
+    assert process.stdout.endswith("\nIt failed: No good.\n")
+
+
 def test_the_first_steps_of_the_operators_page_work(tmp_path: Path) -> None:
     """Those that need neither an account nor a cluster, on a machine without .venv."""
     copy_working_tree(tmp_path)

@@ -17,7 +17,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import yaml
 from cryptography import x509
@@ -42,14 +42,18 @@ class ApiServer:
         objects: The object at each path; a function makes it anew for each request.
         before: What happens before the next request of a method and path is answered,
             which fixes the order of events. What it returns does not matter.
+        made: What becomes of an object that is made, as controllers see to.
         changes: Each request that changes something: method, path, body.
+        posted: What was posted to a service behind it.
         now: Its clock.
     """
 
     def __init__(self) -> None:
         self.objects: dict[str, Any] = {}
         self.before: dict[tuple[str, str], list[Callable[[], object]]] = {}
+        self.made: Callable[[Any], None] = lambda made: None
         self.changes: list[tuple[str, str, Any]] = []
+        self.posted: list[Any] = []
         self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
         self.lock = Lock()
 
@@ -65,6 +69,8 @@ class ApiServer:
             self.changes.append((method, path, body))
         if method == "POST" and "metadata" in (body or {}):
             return self.create(path, body)
+        if method == "POST":
+            self.posted.append(body)
         found = self.objects.get(path)
         if callable(found):
             found = found()
@@ -83,6 +89,7 @@ class ApiServer:
             folder, _, name = path.rpartition("/")
             items = self.objects[folder]["items"]
             items[:] = [item for item in items if item["metadata"]["name"] != name]
+            del self.objects[path]
         return 200, found
 
     def create(self, folder: str, body: Any) -> tuple[int, Any]:
@@ -93,6 +100,7 @@ class ApiServer:
         body["metadata"] |= {"resourceVersion": "1", "creationTimestamp": now}
         self.objects[path] = body
         self.objects.setdefault(folder, {"items": []})["items"].append(body)
+        self.made(body)
         return 201, body
 
     def replace(self, path: str, found: Any, body: Any) -> tuple[int, Any]:
@@ -103,6 +111,18 @@ class ApiServer:
         body["metadata"] |= {"resourceVersion": str(int(version) + 1), **made}
         self.objects[path] = body
         return 200, body
+
+
+def select(found: Any, selector: str) -> Any:
+    """Of a list, the objects with a label."""
+    name, _, value = selector.partition("=")
+    return {
+        "items": [
+            each
+            for each in found["items"]
+            if each["metadata"].get("labels", {}).get(name) == value
+        ]
+    }
 
 
 @contextmanager
@@ -120,6 +140,9 @@ def run_api_server(directory: Path) -> Iterator[tuple[ApiServer, Path]]:
             path = unquote(urlsplit(self.path).path)
             if self.headers["Authorization"] == f"Bearer {TOKEN}":
                 status, answer = server.answer(self.command, path, body)
+                query = dict(parse_qsl(urlsplit(self.path).query))
+                if status == 200 and "labelSelector" in query:
+                    answer = select(answer, query["labelSelector"])
             else:
                 status, answer = 401, {"message": "Unauthorized"}
             text = answer if isinstance(answer, str) else json.dumps(answer)

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -58,3 +59,33 @@ def test_what_is_not_understood_is_asked_for_again(
     with pytest.raises(RuntimeError, match="for ever"):
         launch.ask_again(ask)("job")
     assert len(asked) == 3 + launch.ATTEMPTS
+
+
+LOG = """[09/07/21 23:45:28] INFO     Starting stage = train_model
+2021-07-09T23:45:31Z - ERROR - models.get_champion - One model was refused
+2021-07-09T23:45:31Z - ERROR - train_model.<module> - Error encountered - no good
+[09/07/21 23:45:31] ERROR    Stage train_model failed - exit status 1"""
+
+
+def test_what_the_log_of_a_failed_stage_says_is_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told: list[object] = []
+    functions: dict[str, Any] = {
+        "print_pod_logs": lambda log, header: told.append(header),
+        "_run_failure_stage": lambda *arguments: told.extend(map(str, arguments)),
+    }
+    launch.say_why(functions)
+    failure = RuntimeError("job=train-model have failed")
+    functions["_run_failure_stage"]("configuration", failure)
+    functions["print_pod_logs"]("Answering", "logs for stage = serve-model")
+    functions["print_pod_logs"](LOG, "logs for stage = train-model")
+    functions["_run_failure_stage"]("configuration", failure, "namespace")
+    assert told == [
+        *("configuration", "job=train-model have failed"),
+        *("logs for stage = serve-model", "logs for stage = train-model"),
+        "configuration",
+        "job=train-model have failed: Error encountered - no good",
+        "namespace",
+    ]
+    assert capsys.readouterr().out == f"{launch.CAUSE}Error encountered - no good\n"

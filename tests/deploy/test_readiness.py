@@ -24,6 +24,7 @@ from tests.deploy.test_cluster import PATCH
 pytestmark = [pytest.mark.once, pytest.mark.process]
 
 PRODUCTS = ["SKU001", "SKU002", "SKU003", "SKU004", "new"]
+PLACED = 40.5
 UNPROVEN = "/tmp/products-unproven"
 # Each look at this clock takes a second; the first is at the start of the probe.
 IMPORT = "import time\n"
@@ -37,6 +38,7 @@ class Service:
     Attributes:
         products: What it documents that it can be asked for.
         estimate: What is answered to an order; None to be gone, an Event to wait for.
+        said: What its model says of each product; None for a service that tells none.
         asked: The products of the orders, in their order.
         connections: How many were made to it.
         documented: How often it was asked for its documentation.
@@ -49,6 +51,7 @@ class Service:
             "est_hours_to_dispatch": 8.5,
             "model_version": "newest",
         }
+        self.said: dict[str, float] | None = dict.fromkeys(PRODUCTS, 8.5)
         self.asked: list[str] = []
         self.connections = 0
         self.documented = 0
@@ -61,7 +64,10 @@ class Service:
             properties = {"product_code": {"enum": self.products}}
             request = {"EstimateRequest": {"properties": properties}}
             return 200, {"components": {"schemas": request}}
+        if (method, path) == ("GET", "/readyz/estimates") and self.said is not None:
+            return 200, {"orders_placed": PLACED, "est_hours_to_dispatch": self.said}
         if (method, path) == ("POST", f"/{ENDPOINT}"):
+            assert body["orders_placed"] == (112 if self.said is None else PLACED)
             self.asked.append(body["product_code"])
             estimate = self.estimate(body["product_code"])
             if estimate is not None:
@@ -160,6 +166,10 @@ def test_it_is_not_ready_without_products(
     [
         (None, f"/{ENDPOINT} answered 404."),
         ({"est_hours_to_dispatch": 8.5, "model_version": "older"}, "another model."),
+        (
+            {"est_hours_to_dispatch": 8.500000000000002, "model_version": "newest"},
+            "new takes 8.500000000000002 hours, and its model says 8.5.",
+        ),
         ({"est_hours_to_dispatch": -1.0, "model_version": "newest"}, "takes -1.0 h"),
         ({"est_hours_to_dispatch": math.nan, "model_version": "newest"}, "nan hours"),
         ("<html>", "TypeError"),
@@ -181,6 +191,25 @@ def test_it_is_not_ready_while_one_product_is_answered_wrongly(
     told.estimate = good
     assert probe(port, tmp_path) == (0, "")
     assert told.asked == [*PRODUCTS, PRODUCTS[-1], PRODUCTS[-1]]
+
+
+def test_it_is_not_ready_while_a_product_is_none_of_its_model(
+    service: tuple[Service, int], tmp_path: Path
+) -> None:
+    told, port = service
+    told.said = dict.fromkeys(PRODUCTS[1:], 8.5)
+    exit_code, said = probe(port, tmp_path)
+    assert exit_code == 1 and "KeyError: 'SKU001'" in said
+    assert told.asked == []
+
+
+def test_a_release_from_before_that_does_not_tell_is_ready(
+    service: tuple[Service, int], tmp_path: Path
+) -> None:
+    told, port = service
+    told.said = None
+    assert probe(port, tmp_path) == (0, "")
+    assert told.asked == PRODUCTS
 
 
 def test_it_is_not_ready_while_it_is_slow(

@@ -15,21 +15,25 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.kubernetes_api import ApiError
-from deploy.releases import Schedule
+from deploy.bodywork import launch
+from deploy.kubernetes_api import ApiError, Cluster
+from deploy.releases import Lease, Schedule
 from deploy.releases.repository import repository_url
 from tests.bodywork_stages.conftest import git
 from tests.deploy.api_server import ApiServer, recorded
 from tests.deploy.world import (
     DEPLOYMENT,
+    DOCUMENTATION,
     JOBS,
     LEASE,
     PODS,
     PREVIOUS,
+    PRODUCT,
     RUNS,
     SCHEDULE,
     SERVICE,
     World,
+    document,
 )
 
 pytestmark = [pytest.mark.once, pytest.mark.process]
@@ -132,7 +136,7 @@ def test_a_deployment_that_changes_nothing_fails(
     world.let_bodywork_end(output, exit_code)
     world.works = False
     world.let_pods_run("the stage's last words", "Answering")
-    assert world.release().endswith(f"failed; {PREVIOUS} serves.")
+    assert world.release().endswith(f"; {PREVIOUS} serves.")
     printed = capsys.readouterr().out
     assert sentence in printed
     assert "the stage's last words" in printed
@@ -140,6 +144,19 @@ def test_a_deployment_that_changes_nothing_fails(
     assert "Answering" not in printed
     assert len(world.calls()) == 1
     assert world.patches(DEPLOYMENT) == []
+
+
+def test_a_run_that_fails_says_why_in_its_last_sentence(world: World) -> None:
+    """In full, where the log of Bodywork breaks lines."""
+    cause = f"Error encountered when training - {'too many rows ' * 20}are no good."
+    world.let_bodywork_end(f"{FORESEEN}\n{launch.CAUSE}{cause}", exit_code=1)
+    world.works = False
+    failure = FORESEEN.partition("--> ")[2]
+    assert world.run_weekly() == f"{failure}: {cause}"
+    said = world.release()
+    tag = world.calls()[-1]
+    why = f"{failure}: {cause}".rstrip(".")
+    assert said == f"{tag} is not released: {why}; {PREVIOUS} serves."
 
 
 def test_a_rollback_of_bodywork_is_not_repeated(world: World) -> None:
@@ -152,7 +169,7 @@ def test_a_rollback_of_bodywork_is_not_repeated(world: World) -> None:
     world.let_bodywork_end(FORESEEN, exit_code=1)
     world.works = False
     world.api.before["GET", DEPLOYMENT] = [lambda: None, roll_back]
-    assert world.release().endswith(f"failed; {PREVIOUS} serves.")
+    assert world.release().endswith(f"; {PREVIOUS} serves.")
     assert world.patches(DEPLOYMENT) == []
     # And a label from an earlier one is not put back.
     world.api.before.clear()
@@ -160,8 +177,30 @@ def test_a_rollback_of_bodywork_is_not_repeated(world: World) -> None:
     world.works = True
     world.api.objects[SERVICE] = lambda: "<html>"
     assert "could not be brought back" in world.release()
-    [_, [restored]] = world.patches(DEPLOYMENT)
+    [_, [restored], _] = world.patches(DEPLOYMENT)
     assert "pod-template-hash" not in restored["value"]["metadata"]["labels"]
+
+
+def test_what_is_asked_for_is_a_product_that_the_service_documents(
+    world: World,
+) -> None:
+    assert world.release() == ""
+    assert world.api.posted
+    for order in world.api.posted:
+        assert order == {"product_code": PRODUCT, "orders_placed": 112}
+
+
+@pytest.mark.parametrize("documented", [document(), "<html>", [1]])
+def test_a_release_that_documents_no_product_gives_way_at_once(
+    world: World, clock: SimpleNamespace, capsys: Printed, documented: Any
+) -> None:
+    good = world.api.objects[DOCUMENTATION]
+    world.api.objects[DOCUMENTATION] = lambda: (
+        good if world.serving() == PREVIOUS else documented
+    )
+    assert world.release().endswith(f"; {PREVIOUS} serves.")
+    assert "names no product in its /openapi.json." in capsys.readouterr().out
+    assert clock.seconds == 0
 
 
 def answer_of_new_release(world: World, answer: Any) -> None:
@@ -197,7 +236,7 @@ def test_a_release_that_answers_wrongly_gives_way_at_once(
 ) -> None:
     """It is asked once, and nothing is trained to go back."""
     answer_of_new_release(world, answer)
-    assert world.release().endswith(f"failed; {PREVIOUS} serves.")
+    assert world.release().endswith(f"; {PREVIOUS} serves.")
     assert sentence in capsys.readouterr().out
     assert len(world.calls()) == 1
     assert world.serving() == world.scheduled() == PREVIOUS
@@ -208,7 +247,7 @@ def test_a_release_that_does_not_answer_gives_way_after_a_minute(
     world: World, clock: SimpleNamespace, capsys: Printed
 ) -> None:
     answer_of_new_release(world, ApiError("no endpoints available", 503))
-    assert world.release().endswith(f"failed; {PREVIOUS} serves.")
+    assert world.release().endswith(f"; {PREVIOUS} serves.")
     printed = capsys.readouterr().out
     assert "no endpoints available" in printed
     assert f"--- {world.calls()[0]} has no pods now; see Bodywork's output." in printed
@@ -219,7 +258,7 @@ def test_a_release_whose_model_is_refused_gives_way_to_the_previous_one(
     world: World, capsys: Printed
 ) -> None:
     world.model_age = timedelta(days=7)
-    assert world.release().endswith(f"failed; {PREVIOUS} serves.")
+    assert world.release().endswith(f"; {PREVIOUS} serves.")
     printed = capsys.readouterr().out
     assert "The model in service was made at " in printed
     assert "One was forged." in printed
@@ -244,7 +283,7 @@ def test_any_error_of_ours_goes_back_as_well(
     monkeypatch.setattr("deploy.releases.rollout.check_estimate", lambda _: [][0])
     world.api.before["POST", SERVICE] = [lambda: None, monkeypatch.undo]
     # The double of Bodywork is found by what is undone with it.
-    assert "failed" in world.release()
+    assert "is not released" in world.release()
     printed = capsys.readouterr().out
     assert "is not released: IndexError: list index out of range" in printed
     assert "Traceback" in printed
@@ -261,7 +300,7 @@ def test_a_schedule_that_cannot_be_written_goes_back(world: World) -> None:
         ]
 
     world.api.before["GET", SCHEDULE] = [lambda: None, forbid]
-    assert world.release().endswith(f"failed; {PREVIOUS} serves.")
+    assert world.release().endswith(f"; {PREVIOUS} serves.")
     assert world.serving() == world.scheduled() == PREVIOUS
 
 
@@ -276,7 +315,7 @@ def test_a_schedule_that_was_written_is_put_back(
 
     write = Schedule.write
     monkeypatch.setattr(Schedule, "write", raise_after_write)
-    assert world.release().endswith(f"failed; {PREVIOUS} serves.")
+    assert world.release().endswith(f"; {PREVIOUS} serves.")
     assert world.serving() == world.scheduled() == PREVIOUS
     assert world.images() == {"timetodispatch/pipeline:12ee6ed927403fb3"}
 
@@ -291,7 +330,7 @@ def test_what_a_killed_release_left_is_not_what_is_gone_back_to(world: World) ->
         world.estimate() if world.serving() == released else "<html>"
     )
     world.commit("third")
-    assert world.release().endswith(f"failed; {released} serves.")
+    assert world.release().endswith(f"; {released} serves.")
     assert world.serving() == world.scheduled() == released
 
 
@@ -304,7 +343,7 @@ def test_a_model_of_other_code_is_not_the_one_just_trained(
         return found
 
     world.api.objects[SERVICE] = estimate
-    assert "failed" in world.release()
+    assert "is not released" in world.release()
     printed = capsys.readouterr().out
     assert "The model in service was made by commit 0123456, not by " in printed
 
@@ -323,7 +362,7 @@ def test_a_failed_pod_that_still_answers_is_no_reason_to_fail_going_back(
 ) -> None:
     answers = iter(["<html>"] * 4)
     world.api.objects[SERVICE] = lambda: next(answers, None) or world.estimate()
-    assert world.release().endswith(f"failed; {PREVIOUS} serves.")
+    assert world.release().endswith(f"; {PREVIOUS} serves.")
 
 
 @pytest.mark.parametrize(
@@ -358,7 +397,7 @@ def test_leftover_jobs_that_cannot_be_removed_are_told(
 ) -> None:
     world.api.objects[JOBS]["items"].append(recorded("job"))
     world.api.objects[f"{JOBS}/train-model"] = ApiError("etcd is down", 500)
-    assert world.release().endswith(f"failed; {PREVIOUS} serves.")
+    assert world.release().endswith(f"; {PREVIOUS} serves.")
     assert "delete jobs --all does." in capsys.readouterr().out
     assert world.calls() == []
 
@@ -470,6 +509,7 @@ def test_the_check_tells_what_serves_and_how_the_last_run_went(
     printed = capsys.readouterr().out
     assert f"Deployment serve-model runs {PREVIOUS}, and all its replicas" in printed
     assert "it has not run yet." in printed
+    assert "may change" not in printed
     runs.append(weekly_run("2021-07-16T23:45:00Z", succeeded=1))
     runs.append(weekly_run("2021-07-09T23:45:00Z", failed=1))
     assert world.check() == ""
@@ -484,6 +524,37 @@ def test_the_check_fails_if_the_last_weekly_run_did(world: World) -> None:
     world.api.objects[RUNS]["items"].append(run)
     said = world.check()
     assert "00Z, failed (DeadlineExceeded); kubectl -n bodywork-deploy" in said
+
+
+@pytest.mark.parametrize("status", [{"active": 1}, {"failed": 1}, {}])
+def test_a_weekly_run_that_waits_has_not_failed(
+    world: World, capsys: Printed, status: Any
+) -> None:
+    """For a late delivery, say; nor has one whose pod was drained, or is to come."""
+    run = weekly_run("2021-07-16T23:45:00Z", **status)
+    world.api.objects[RUNS]["items"].append(run)
+    assert world.check() == ""
+    printed = capsys.readouterr().out
+    assert "is under way since 2021-07-16T23:45:00Z: it waits, as its log " in printed
+
+
+def test_who_is_at_work_is_told_and_nothing_called_a_failure_meanwhile(
+    world: World, capsys: Printed
+) -> None:
+    run = weekly_run("2021-07-16T23:45:00Z", active=1)
+    world.api.objects[RUNS]["items"].append(run)
+    lease = Lease(Cluster(), world.schedule, "the weekly run")
+    with lease.hold(print):
+        assert world.check() == ""
+        printed = capsys.readouterr().out
+        assert "is under way since 2021-07-16T23:45:00Z: it deploys." in printed
+        assert "This may change, for the weekly run (" in printed
+        world.set_scheduled("release-new")
+        git(world.clone, "push", "--quiet", "origin", "HEAD:refs/tags/release-new")
+        assert world.check() == ""
+        printed = capsys.readouterr().out
+        assert f"Not yet: Deployment serve-model runs {PREVIOUS}, commit " in printed
+    assert f"runs {PREVIOUS}, commit " in world.check()
 
 
 def test_the_check_fails_if_there_was_no_weekly_run_for_a_week(world: World) -> None:
@@ -546,6 +617,6 @@ def test_an_interrupted_release_goes_back_even_if_sigint_is_ignored(
                 process.send_signal(signal.SIGTERM)
     assert process.returncode == 1, printed
     assert "is not released: interrupted\n" in printed
-    assert printed.rstrip().endswith(f"failed; {PREVIOUS} serves.")
+    assert printed.rstrip().endswith(f"; {PREVIOUS} serves.")
     assert world.serving() == world.scheduled() == PREVIOUS
     assert world.api.objects[LEASE]["spec"]["holderIdentity"] == ""

@@ -20,6 +20,7 @@ JOBS = f"{NAMESPACE.format('batch/v1')}/jobs"
 PODS = "/api/v1/namespaces/time-to-dispatch/pods"
 PROXY = "/api/v1/namespaces/time-to-dispatch/services/serve-model:8000/proxy"
 SERVICE = f"{PROXY}/{ENDPOINT}"
+DOCUMENTATION = f"{PROXY}/openapi.json"
 RUNS = "/apis/batch/v1/namespaces/bodywork-deployment-jobs/jobs"
 SCHEDULE = RUNS.replace("/jobs", "/cronjobs/time-to-dispatch")
 LEASE = (
@@ -27,6 +28,8 @@ LEASE = (
     "time-to-dispatch"
 )
 
+# Not one of the sandbox's: which products there are, the deliveries say.
+PRODUCT = "P-1"
 PREVIOUS = "release-2021-07-02-before"
 # What a release is made of.
 PATHS = ("bodywork.yaml", "deploy", "pipeline")
@@ -57,6 +60,8 @@ class World:
         model_age: How old the model that answers is.
         live: The Deployment.
         trained_on: The delivery that the model which answers was trained on.
+        jobs: The Jobs that were made here, and not by Bodywork.
+        job_ends: How such a Job ends, with what its pod says.
     """
 
     def __init__(self, directory: Path, api: ApiServer) -> None:
@@ -64,6 +69,8 @@ class World:
         self.works = True
         self.model_age = timedelta(0)
         self.trained_on = ""
+        self.jobs: list[Any] = []
+        self.job_ends = ("Complete", "Withdrew m.pkl; services that start pass over it")
         self.origin = directory / "origin.git"
         self.clone = directory / "clone"
         self.clone.mkdir()
@@ -107,6 +114,7 @@ class World:
             "/version": {"major": "1", "minor": "36"},
             DEPLOYMENT: self.deployment,
             SERVICE: self.estimate,
+            DOCUMENTATION: document(PRODUCT),
             f"{PROXY}/readyz": lambda: {"refused": ["One was forged."]},
             SCHEDULE: recorded("cronjob"),
             LEASE: lease,
@@ -114,6 +122,7 @@ class World:
             JOBS: {"items": []},
             PODS: {"items": []},
         }
+        api.made = self.run_job
         created = f"{api.now():%FT%TZ}"
         api.objects[SCHEDULE]["metadata"]["creationTimestamp"] = created
         self.set_scheduled(PREVIOUS)
@@ -201,6 +210,19 @@ class World:
         spec = self.schedule["spec"]["jobTemplate"]["spec"]["template"]["spec"]
         return {each["image"] for each in spec["containers"]}
 
+    def run_job(self, made: Any) -> None:
+        """Let a Job end as soon as it is made."""
+        if made["kind"] != "Job":
+            return
+        self.jobs.append(deepcopy(made))
+        condition, log = self.job_ends
+        made["status"] = {"conditions": [{"type": condition, "status": "True"}]}
+        pods, pod = self.api.objects[PODS], deepcopy(made["spec"]["template"])
+        pod["metadata"] |= {"name": "job", "creationTimestamp": "2021-07-10T00:00:00Z"}
+        listed = pods() if callable(pods) else pods
+        self.api.objects |= {PODS: {"items": [*listed["items"], pod]}}
+        self.api.objects[f"{PODS}/job/log"] = f"{log}\n"
+
     def let_pods_run(self, log: str, log_of_previous: str) -> None:
         """Let there be a pod of the release, and one of the previous release."""
 
@@ -237,6 +259,12 @@ class World:
         names = ("bodywork-deployment-jobs", "time-to-dispatch")
         launcher = [str(self.python), "./launch.py"]
         return ending(lambda: weekly_run.main(*names, job, launcher))
+
+
+def document(*products: str) -> dict[str, Any]:
+    """What a service says of its requests."""
+    request = {"properties": {"product_code": {"enum": list(products)}}}
+    return {"components": {"schemas": {"EstimateRequest": request}}}
 
 
 def ending(run: Callable[[], None]) -> str:

@@ -24,6 +24,7 @@ def test_every_answer_is_one_that_the_document_allows(service: Served) -> None:
         ("post", ENDPOINT, {"415", "422"}),
         ("get", "/livez", set()),
         ("get", "/readyz", set()),
+        ("get", "/readyz/estimates", set()),
     ],
 )
 def test_the_document_lists_each_answer(

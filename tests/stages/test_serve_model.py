@@ -216,6 +216,22 @@ def test_it_is_alive_and_ready_and_names_its_model(
     }
 
 
+def test_it_tells_what_its_model_says_of_each_product(
+    service: tuple[str, aws.Model],
+) -> None:
+    """A pod gets no traffic before each is what it answers, to the bit."""
+    address, model = service
+    said = client.get(f"{address}/readyz/estimates").json()
+    placed = said["orders_placed"]
+    curves = read_curves(model)
+    assert curves.keys() == said["est_hours_to_dispatch"].keys()
+    for code, hours in said["est_hours_to_dispatch"].items():
+        assert curves[code](placed) == hours
+        order = {"product_code": code, "orders_placed": placed}
+        answer = client.post(address + ENDPOINT, json=order).json()
+        assert answer["est_hours_to_dispatch"] == hours
+
+
 @pytest.mark.process
 def test_thousands_of_products_are_served_and_the_kept_ones_named(
     bucket: str,
@@ -244,6 +260,8 @@ def test_thousands_of_products_are_served_and_the_kept_ones_named(
         }
         document = client.get(f"{address}/openapi.json").json()
         readiness = client.get(f"{address}/readyz").json()
+        said = client.get(f"{address}/readyz/estimates").json()
+    assert len(said["est_hours_to_dispatch"]) == 5000
     hours = {
         code: answer.json()["est_hours_to_dispatch"]
         for code, answer in answers.items()

@@ -20,7 +20,7 @@ import pytest
 from deploy.e2e.__main__ import ask_at
 from deploy.kubernetes_api import Cluster
 from deploy.releases.repository import ROOT
-from deploy.releases.rollout import ENDPOINT, ORDER
+from deploy.releases import ENDPOINT
 from tests.deploy.api_server import run_api_server
 
 pytestmark = [pytest.mark.once, pytest.mark.process]
@@ -125,9 +125,10 @@ def test_an_address_is_asked_as_a_client_asks() -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         ask = ask_at(f"http://127.0.0.1:{server.server_port}")
-        assert ask() == b"answer"
-        assert asked == [(f"/{ENDPOINT}", ORDER, "close")]
+        order = {"product_code": "A", "orders_placed": 1}
+        assert ask("POST", ENDPOINT, order) == b"answer"
+        assert asked == [(f"/{ENDPOINT}", order, "close")]
         with pytest.raises(HTTPError, match="503") as error:
-            ask()
+            ask("POST", ENDPOINT, order)
         error.value.close()
         server.shutdown()
