@@ -272,7 +272,7 @@ def is_made_by(entry: aws.Candidate, chosen: Namespace) -> bool:
     """Whether the code of the chosen commit has made a model, since the chosen time."""
     if entry.content is None:
         return False
-    commit = entry.content.pipeline_git_commit_hash
+    commit = entry.content.commit
     is_commit = len(commit) >= MIN_COMMIT and chosen.commit.startswith(commit)
     made = datetime.fromisoformat(entry.content.creation_time)
     return is_commit and made >= chosen.since

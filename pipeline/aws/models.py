@@ -132,8 +132,8 @@ class Model:
         return self._train_dataset_hash
 
     @property
-    def pipeline_git_commit_hash(self) -> str:
-        """The commit of the code that made it, shortened; NA if unknown."""
+    def commit(self) -> str:
+        """Of the code that made it, short; "NA" if that was not deployed."""
         return self._pipeline_git_commit_hash
 
     @property

@@ -217,6 +217,6 @@ def test_the_pod_withdraws_the_model_from_a_clone_of_the_release(
         check=True,
     )
     left, passed_over = aws.get_newest_good_model_from_s3(bucket, "models", read_curves)
-    assert left.pipeline_git_commit_hash == world.hash_of(PREVIOUS)[:7]
+    assert left.commit == world.hash_of(PREVIOUS)[:7]
     [sentence] = passed_over
     assert " was withdrawn at 20" in sentence and "is not released: " in sentence
