@@ -294,7 +294,7 @@ def warn_if_nothing_new(dataset: aws.Dataset, champion: Champion | None) -> None
     """Warn where training goes on without a new delivery, and without new code."""
     if champion and champion.model.train_dataset_hash == dataset.hash:
         trained = f"the newest model was trained on {dataset.address} already"
-        commit = champion.model.pipeline_git_commit_hash
+        commit = champion.model.commit
         if commit == aws.deployed_commit():
             log.warning(f"Nothing new has arrived: {trained}.")
         else:
