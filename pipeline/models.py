@@ -9,6 +9,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from textwrap import wrap
 from typing import Any
 
 from pipeline import aws
@@ -18,7 +19,10 @@ from pipeline.orders import MODELS_FOLDER
 ROLLED_BACK_FROM = "rolled-back-from"
 # Of the short hash of a commit; what is shorter may be of many.
 MIN_COMMIT = 7
-COLUMNS = ("model", "made", "r-squared", "MAE (hours)", "delivery", "state")
+COLUMNS = ("model", "r²", "MAE h", "delivery", "state")
+WIDTH = 80
+# What a service that starts now takes.
+NEXT = "next"
 # Not for people.
 LEFT_OUT = (CURVES, PRODUCTS, "training_rows")
 
@@ -49,7 +53,7 @@ def choose(entries: list[aws.Candidate], name: str) -> aws.Candidate:
     raise RuntimeError(f"There is no model {name}; choose one that list shows.")
 
 
-def describe(entry: aws.Candidate, serving: aws.Candidate | None) -> dict[str, Any]:
+def describe(entry: aws.Candidate, states: dict[str, str]) -> dict[str, Any]:
     """What is known of a model, in plain types; what is not for people is left out.
 
     What a refused model says of itself is told as well, beside its refusal.
@@ -59,9 +63,9 @@ def describe(entry: aws.Candidate, serving: aws.Candidate | None) -> dict[str, A
     return {
         "model": entry.name,
         "made": entry.artefact.timestamp.isoformat(),
-        "serving": entry is serving,
+        "next": states[entry.artefact.key] == NEXT,
         "verified": not entry.refusal and entry.proof is not aws.Proof.UNCHECKED,
-        "state": tell_state(entry, serving),
+        "state": states[entry.artefact.key],
         "refusal": entry.refusal,
         "withdrawn_at": withdrawal.at.isoformat() if withdrawal else "",
         "withdrawn_because": withdrawal.reason if withdrawal else "",
@@ -75,16 +79,44 @@ def describe(entry: aws.Candidate, serving: aws.Candidate | None) -> dict[str, A
     }
 
 
-def tell_state(entry: aws.Candidate, serving: aws.Candidate | None) -> str:
-    if entry.refusal:
-        return "refused"
-    is_checked = entry.proof is not aws.Proof.UNCHECKED
-    states = ["verified"] if is_checked else []
-    if entry.withdrawal:
-        states = ["withdrawn"]
-    elif entry is serving:
-        states = ["serving"]
-    return ", ".join(states + [str(aws.Proof.UNCHECKED)] * (not is_checked))
+def tell_states(entries: list[aws.Candidate]) -> dict[str, str]:
+    """Say of each model what it is, by its key.
+
+    What serves now is known to the service alone: NEXT is what one that starts takes.
+    """
+    following = find_next(entries)
+    rolled_back = find_rolled_back(entries)
+    states = {}
+    for entry in entries:
+        key = entry.artefact.key
+        is_checked = entry.proof is not aws.Proof.UNCHECKED
+        if entry.refusal:
+            states[key] = "refused"
+        elif entry.withdrawal:
+            states[key] = "withdrawn"
+        elif entry is following:
+            states[key] = NEXT
+        elif key in rolled_back:
+            states[key] = "rolled back"
+        else:
+            states[key] = "verified" if is_checked else "unchecked"
+    return states
+
+
+def find_rolled_back(entries: list[aws.Candidate]) -> set[str]:
+    """The keys of models that were given up by putting an earlier one back."""
+    origins = {entry.artefact.key: entry.artefact.timestamp for entry in entries}
+    found: set[str] = set()
+    for entry in entries:
+        origin = origins.get(entry.s3_metadata.get(ROLLED_BACK_FROM, ""))
+        if origin is not None:
+            given_up = (
+                key
+                for key, timestamp in origins.items()
+                if origin < timestamp < entry.artefact.timestamp
+            )
+            found.update(given_up)
+    return found
 
 
 def describe_products(model: aws.Model) -> dict[str, dict[str, Any]]:
@@ -106,29 +138,43 @@ def tell_product(product: dict[str, Any]) -> str:
 
 
 def list_models(entries: list[aws.Candidate], chosen: Namespace) -> int:
-    serving = find_serving(entries)
-    known = [describe(entry, serving) for entry in entries]
+    states = tell_states(entries)
+    known = [describe(entry, states) for entry in entries]
     if chosen.json:
         print(json.dumps(known, indent=2))
         return 0
-    rows = [COLUMNS]
-    for each in known:
+    rows: list[tuple[Sequence[str], str]] = [(COLUMNS, "")]
+    for entry, each in zip(entries, known, strict=True):
         metadata = each["metadata"]
-        rows.append(
-            (
-                each["model"],
-                each["made"].removesuffix("+00:00"),
-                format_metric(metadata.get("r_squared")),
-                format_metric(metadata.get("mean_absolute_error")),
-                each["train_dataset_key"] or "-",
-                each["state"],
-            )
+        delivered = aws.parse_timestamp(each["train_dataset_key"])
+        cells: Sequence[str] = (
+            each["model"],
+            format_metric(metadata.get("r_squared")),
+            format_metric(metadata.get("mean_absolute_error")),
+            f"{delivered:%Y-%m-%d}" if delivered else "-",
+            each["state"],
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print("  ".join(cells).rstrip())
+        rows.append((cells, tell_note(entry)))
+    columns = zip(*[cells for cells, _ in rows], strict=True)
+    widths = [max(map(len, column)) for column in columns]
+    for cells, note in rows:
+        padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+        print("  ".join(padded).rstrip())
+        for line in wrap(note, WIDTH - 2):
+            print(f"  {line}")
+    if any(entry.proof is aws.Proof.UNCHECKED for entry in entries):
+        print(f"No signature was checked, for {aws.KEYS_VARIABLE} is not set.")
     return 0
+
+
+def tell_note(entry: aws.Candidate) -> str:
+    """What else there is to say of a model, in a sentence; "" for nothing."""
+    if entry.refusal:
+        return entry.refusal
+    if entry.withdrawal:
+        return f"Withdrawn: {entry.withdrawal.reason}"
+    origin = entry.s3_metadata.get(ROLLED_BACK_FROM, "")
+    return f"Put back from {aws.quote(origin.rpartition('/')[2])}." if origin else ""
 
 
 def format_metric(value: object) -> str:
@@ -137,7 +183,7 @@ def format_metric(value: object) -> str:
 
 def show(entries: list[aws.Candidate], chosen: Namespace) -> int:
     entry = choose(entries, chosen.model) if chosen.model else entries[0]
-    known = describe(entry, find_serving(entries))
+    known = describe(entry, tell_states(entries))
     if chosen.json:
         print(json.dumps(known, indent=2))
         return 0
@@ -154,8 +200,8 @@ def show(entries: list[aws.Candidate], chosen: Namespace) -> int:
 def verify(entries: list[aws.Candidate], chosen: Namespace) -> int:
     checked = [choose(entries, chosen.model)] if chosen.model else entries
     if chosen.json:
-        serving = find_serving(entries)
-        print(json.dumps([describe(entry, serving) for entry in checked], indent=2))
+        states = tell_states(entries)
+        print(json.dumps([describe(entry, states) for entry in checked], indent=2))
     else:
         for entry in checked:
             told = [entry.refusal or tell_proof(entry)]
@@ -318,7 +364,7 @@ def find_predecessor(entries: list[aws.Candidate]) -> aws.Candidate:
     Raises:
         RuntimeError: There is none.
     """
-    serving = find_serving(entries)
+    serving = find_next(entries)
     copies = [
         place
         for place, entry in enumerate(entries)
@@ -330,7 +376,7 @@ def find_predecessor(entries: list[aws.Candidate]) -> aws.Candidate:
     raise RuntimeError("There is no earlier model that verifies to go back to.")
 
 
-def find_serving(entries: list[aws.Candidate]) -> aws.Candidate | None:
+def find_next(entries: list[aws.Candidate]) -> aws.Candidate | None:
     """The newest that verifies: what a service that starts now would take."""
     return next((entry for entry in entries if entry.model), None)
 

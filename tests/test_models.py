@@ -65,10 +65,10 @@ def test_a_model_that_is_too_large_is_listed_without_being_read(
     junk = put_junk(s3, bucket, bytes(2**24 + 1))
     process = run(bucket, "list")
     assert process.returncode == 0 and process.stderr == ""
-    _, large, serving = process.stdout.splitlines()
-    assert large.startswith(f"{junk} ") and large.endswith("refused")
-    assert serving.startswith(good)
-    assert serving.endswith("  serving, signature not checked")
+    lines = process.stdout.splitlines()
+    assert lines[1].startswith(f"{junk} ") and lines[1].endswith("refused")
+    assert lines[-2].startswith(good) and lines[-2].endswith("  next")
+    assert lines[-1] == "No signature was checked, for MODEL_SIGNING_KEY is not set."
     process = run(bucket, "verify", junk)
     assert process.returncode == 1
     assert f"{junk} is too large: it has 16,777,217 bytes" in process.stdout
@@ -81,19 +81,16 @@ def test_models_are_listed_shown_and_verified(s3: S3Client, bucket: str) -> None
 
     process = run(bucket, "list")
     assert process.returncode == 0 and process.stderr == ""
-    header, refused, serving, verified = process.stdout.splitlines()
-    assert header.split() == [
-        *("model", "made", "r-squared", "MAE", "(hours)", "delivery", "state")
-    ]
+    header, refused, *why, following, other, _ = process.stdout.splitlines()
+    assert header.split() == ["model", "r²", "MAE", "h", "delivery", "state"]
     assert refused.startswith(junk) and refused.endswith("refused")
-    unchecked = "signature not checked"
-    assert serving.startswith(newer)
-    assert serving.endswith(f"datasets/w.csv  serving, {unchecked}")
-    assert verified.startswith(older) and verified.endswith(f"  {unchecked}")
+    assert "could not be unpickled" in " ".join(each.strip() for each in why)
+    assert following.startswith(newer) and following.endswith("  next")
+    assert other.startswith(older) and other.endswith("  unchecked")
     assert "verified" not in process.stdout
 
     listed = json.loads(run(bucket, "list", "--json").stdout)
-    assert [entry["serving"] for entry in listed] == [False, True, False]
+    assert [entry["next"] for entry in listed] == [False, True, False]
     assert listed[1]["metadata"]["r_squared"] > 0.8
 
     shown = run(bucket, "show", newer)
@@ -113,10 +110,9 @@ def test_only_what_the_service_takes_is_listed_as_serving(bucket: str) -> None:
     curves = {"SKU001": {"orders_placed": [0.0, 9.0]}}
     aws.Model("m", tree, DATASET, {"curves": curves}).put_model_to_s3(bucket, "models")
     process = run(bucket, "list")
-    _, useless, serving = process.stdout.splitlines()
+    _, useless, *_, following, _ = process.stdout.splitlines()
     assert useless.startswith("m_") and useless.endswith("refused")
-    assert serving.startswith(good)
-    assert serving.endswith("  serving, signature not checked")
+    assert following.startswith(good) and following.endswith("  next")
     process = run(bucket, "verify")
     assert "cannot estimate every product (PiecewiseLinear" in process.stdout
 
@@ -147,14 +143,26 @@ def test_what_is_dated_in_the_future_is_marked_and_no_obstacle(
     for each in listed[:3]:
         assert each["state"] == "refused" and each["metadata"]["r_squared"] > 0.8
         assert f"{each['model']} is dated in the future (" in each["refusal"]
-    assert listed[3]["serving"]
+    assert listed[3]["next"]
 
     # A wrong clock may be minutes ahead, and no more.
     process = run(bucket, "rollback", ahead[1])
     assert process.returncode == 1 and "is dated in the future" in process.stderr
     assert run(bucket, "rollback").stdout.startswith(f"Put {older} back")
-    [serving] = [each for each in run_json(bucket, "list") if each["serving"]]
-    assert serving["rolled_back_from"] == f"models/{older}"
+    [following] = [each for each in run_json(bucket, "list") if each["next"]]
+    assert following["rolled_back_from"] == f"models/{older}"
+
+
+def test_the_list_fits_a_terminal_and_marks_what_was_rolled_back(bucket: str) -> None:
+    older = persist(bucket, seed=1, age=timedelta(days=7))
+    newer = persist(bucket, seed=2, age=timedelta(days=1))
+    run(bucket, "rollback", older)
+    lines = run(bucket, "list").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line.rsplit("  ")[-1].strip() for line in lines[1:-1]] == [
+        *("next", f"Put back from {older}.", "rolled back", "unchecked")
+    ]
+    assert lines[3].startswith(newer) and lines[4].startswith(older)
 
 
 def test_nothing_is_put_back_to_be_taken_later(s3: S3Client, bucket: str) -> None:
@@ -193,7 +201,7 @@ def test_rollback_adds_the_earlier_model_again_and_deletes_nothing(
     assert process.stdout.startswith(f"Put {older} back as s3://{bucket}/models/")
     listed = run_json(bucket, "list")
     assert len(listed) == 4
-    assert listed[0]["serving"] and listed[0]["model_version"] == expected
+    assert listed[0]["next"] and listed[0]["model_version"] == expected
     assert listed[0]["rolled_back_from"] == f"models/{older}"
     assert [entry["model"] for entry in listed[1:]] == [newer, older, oldest]
 
@@ -286,7 +294,7 @@ def test_an_archived_model_is_refused_alone(s3: S3Client, bucket: str) -> None:
     listed = run_json(bucket, "list")
     assert [each["state"] for each in listed] == [
         "refused",
-        "serving, signature not checked",
+        "next",
         "refused",
     ]
     assert f"Could not read s3://{bucket}/models/{newer}: InvalidObjectState" in (
@@ -351,7 +359,7 @@ def test_a_refused_model_shows_its_metrics(bucket: str) -> None:
         assert "it is not signed" in told["refusal"]
         assert told["metadata"]["r_squared"] > 0.8
     line = run(bucket, "list", MODEL_SIGNING_KEY=KEY).stdout.splitlines()[1]
-    assert " 0." in line and line.endswith("datasets/w.csv  refused")
+    assert "  0." in line and line.endswith("  refused")
 
 
 def test_with_the_key_models_are_verified(bucket: str) -> None:
@@ -360,7 +368,7 @@ def test_with_the_key_models_are_verified(bucket: str) -> None:
         persist(bucket, seed=1, age=timedelta(days=7))
         persist(bucket, seed=2)
     lines = run(bucket, "list", MODEL_SIGNING_KEY=KEY).stdout.splitlines()
-    assert lines[1].endswith("  serving") and lines[2].endswith("  verified")
+    assert lines[1].endswith("  next") and lines[2].endswith("  verified")
     assert [each["verified"] for each in run_json(bucket, "list")] == [False, False]
 
 

@@ -79,7 +79,8 @@ def test_two_models_of_the_same_second_both_survive(bucket: str) -> None:
 def test_names_are_not_sought_for_ever(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.aws.signed_objects.put_object_to_s3", lambda *_: False)
+    put = "pipeline.aws.signed_objects.put_object_to_s3"
+    monkeypatch.setattr(put, lambda *_: False)
     with pytest.raises(RuntimeError, match="the names of 60 seconds are taken"):
         Model("m", TREE, DATASET).put_model_to_s3(bucket)
 

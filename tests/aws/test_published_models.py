@@ -122,7 +122,7 @@ def test_it_is_listed_and_verified(
 ) -> None:
     assert main([bucket, "list", "--json"]) == 0
     (listed,) = json.loads(capsys.readouterr().out)
-    assert listed["serving"]
+    assert listed["next"]
     assert listed["model_version"] == published.model_version
     assert listed["rolled_back_from"] == published.metadata.get("rolled-back-from", "")
     assert main([bucket, "verify"]) == 0

@@ -89,8 +89,10 @@ def test_service_champion_and_rollback_pass_over_it_and_it_says_why(
     assert aws.get_champion_from_s3(bucket, "models", read_curves) == model
 
     table = run(bucket, "list").splitlines()
-    ends = ("withdrawn", "serving", "verified")
-    for row, name, end in zip(table[1:], (newest, older, oldest), ends, strict=True):
+    ends = ("withdrawn", "next", "verified")
+    rows = [row for row in table[1:] if not row.startswith(" ")]
+    assert REASON in " ".join(map(str.strip, table))
+    for row, name, end in zip(rows, (newest, older, oldest), ends, strict=True):
         assert row.startswith(name) and row.endswith(f"  {end}")
     [told, *_] = json.loads(listed(bucket))
     assert told["withdrawn_because"] == REASON and told["withdrawn_at"].startswith("20")
@@ -107,7 +109,7 @@ def test_one_that_is_named_is_put_back(bucket: str) -> None:
     withdraw(bucket, newest)
     assert run(bucket, "rollback", newest).startswith(f"Put {newest} back")
     copy, *_ = json.loads(listed(bucket))
-    assert copy["serving"] and copy["rolled_back_from"] == f"models/{newest}"
+    assert copy["next"] and copy["rolled_back_from"] == f"models/{newest}"
     assert states(bucket)[newest] == "withdrawn"
     # And to go back from it passes over the one that is withdrawn.
     assert run(bucket, "rollback").startswith(f"Put {older} back")
@@ -121,7 +123,7 @@ def test_what_a_commit_has_made_since_a_time_is_withdrawn(bucket: str) -> None:
     said = withdraw(bucket, "--commit", COMMIT, "--since", since)
     assert said.count("Withdrew") == 2
     assert states(bucket) == {
-        another: "serving",
+        another: "next",
         **dict.fromkeys(made, "withdrawn"),
         earlier: "verified",
     }
@@ -134,7 +136,7 @@ def test_one_model_is_left_to_be_taken(bucket: str) -> None:
     assert withdraw(bucket, older).startswith("Withdrew")
     said = withdraw(bucket, newest)
     assert said.startswith("Nothing was withdrawn: no model would be left for services")
-    assert states(bucket) == {newest: "serving", older: "withdrawn"}
+    assert states(bucket) == {newest: "next", older: "withdrawn"}
 
 
 def test_without_the_key_a_signed_model_is_not_withdrawn(
@@ -144,8 +146,7 @@ def test_without_the_key_a_signed_model_is_not_withdrawn(
     monkeypatch.delenv("MODEL_SIGNING_KEY")
     said = withdraw(bucket, newest)
     assert "services ignore a withdrawal that is not; set MODEL_SIGNING_KEY" in said
-    unchecked = "signature not checked"
-    assert states(bucket) == {newest: f"serving, {unchecked}", older: unchecked}
+    assert states(bucket) == {newest: "next", older: "unchecked"}
 
 
 def test_where_models_need_no_signature_a_withdrawal_needs_none(
@@ -155,8 +156,8 @@ def test_where_models_need_no_signature_a_withdrawal_needs_none(
     older, newest = put(bucket, 2), put(bucket, 1)
     withdraw(bucket, newest)
     assert states(bucket) == {
-        newest: "withdrawn, signature not checked",
-        older: "serving, signature not checked",
+        newest: "withdrawn",
+        older: "next",
     }
 
 
@@ -215,7 +216,7 @@ def test_one_of_another_model_withdraws_nothing(
     key = withdrawal_of(s3, bucket, withdrawn)
     copy = key.replace(withdrawn, good)
     s3.copy_object(CopySource=f"{bucket}/{key}", Bucket=bucket, Key=copy)
-    assert states(bucket)[good].startswith("serving")
+    assert states(bucket)[good].startswith("next")
     assert f"{copy} withdraws nothing: " in caplog.text
 
 
@@ -229,7 +230,7 @@ def test_what_is_no_withdrawal_withdraws_nothing(
     name = put(bucket, 1)
     key = f"models/{name}.0123456789abcdef.withdrawn"
     s3.put_object(Bucket=bucket, Key=key, Body=content)
-    assert states(bucket) == {name: "serving, signature not checked"}
+    assert states(bucket) == {name: "next"}
 
 
 def test_one_that_cannot_be_read_is_not_taken_for_none(
@@ -241,7 +242,7 @@ def test_one_that_cannot_be_read_is_not_taken_for_none(
     key = withdrawal_of(s3, bucket, newest)
     content = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
     s3.put_object(Bucket=bucket, Key=key, Body=content, StorageClass="GLACIER")
-    assert states(bucket) == {newest: "refused", older: "serving"}
+    assert states(bucket) == {newest: "refused", older: "next"}
     assert f"Could not read s3://{bucket}/{key}: Inval" in run(bucket, "show", newest)
 
 
@@ -264,7 +265,7 @@ def test_it_stays_withdrawn_when_keys_are_rotated(
     monkeypatch.setenv("MODEL_SIGNING_KEY", f"{NEW_KEY},{KEY}")
     run(bucket, "resign")
     monkeypatch.setenv("MODEL_SIGNING_KEY", NEW_KEY)
-    assert states(bucket) == {newest: "withdrawn", older: "serving"}
+    assert states(bucket) == {newest: "withdrawn", older: "next"}
     assert run(bucket, "verify").count(": verified") == 2
 
 

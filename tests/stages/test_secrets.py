@@ -67,7 +67,7 @@ def test_the_stages_and_the_command_keep_them(bucket: str, run: Run) -> None:
     assert "botocore.auth: StringToSign" in written
     assert "urllib3.connectionpool: " in written
     assert "is no port" in run(*serving, PORT="none", code=1)
-    assert "serving" in run("pipeline.models", bucket, "list")
+    assert "next" in run("pipeline.models", bucket, "list")
     assert "verified" in run("pipeline.models", bucket, "verify")
 
     for command in (serving, ("pipeline.models", bucket, "verify")):
