@@ -14,9 +14,8 @@ from typing import Any
 
 from pipeline import aws
 from pipeline.estimator import CURVES, PRODUCTS, read_curves, read_products
-from pipeline.orders import MODELS_FOLDER
+from pipeline.orders import MODELS_FOLDER, ROLLED_BACK_FROM
 
-ROLLED_BACK_FROM = "rolled-back-from"
 # Of the short hash of a commit; what is shorter may be of many.
 MIN_COMMIT = 7
 COLUMNS = ("model", "r²", "MAE h", "delivery", "state")

@@ -26,6 +26,9 @@ MODELS_FOLDER = "models"
 RUNS_FOLDER = "runs"
 REPORTS_FOLDER = "reports"
 
+# Kept with a model that was put back: the key of what it is a copy of.
+ROLLED_BACK_FROM = "rolled-back-from"
+
 # Which product codes there are, the deliveries tell, and the models made of them.
 MAX_CODE_LENGTH = 64
 

@@ -19,12 +19,15 @@ from urllib.request import Request, urlopen
 
 from sandbox.pipelines import PIPELINES, Pipeline, find_pipeline
 from sandbox.ports import HOST
-from sandbox.processes import run_process
+from sandbox.processes import ROOT, run_process
 from sandbox.s3_server import make_bucket, replace_aws_settings, run_s3_server
 
 READY_TIMEOUT_SECONDS = 60
 PROGRESS_SECONDS = 5
 POLL_SECONDS = 0.2
+
+# Stays when everything has ended.
+REPORT = ROOT / "report"
 
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -47,6 +50,7 @@ def main(port: int, pipeline: Pipeline) -> None:
 
         say("\nStage 1: training on the newest delivery.")
         train(pipeline)
+        report = make_report(pipeline) if pipeline.has_report else ""
 
         say("\nStage 2: serving the newest model.")
         os.environ.update(HOST=HOST, PORT=str(port))
@@ -56,6 +60,7 @@ def main(port: int, pipeline: Pipeline) -> None:
         ) as service:
             wait_until_ready(service, f"{address}/readyz")
             show_request(address, pipeline)
+            say(report + "Ctrl-C ends everything.")
             exit_code = service.wait()
             raise RuntimeError(f"The service ended by itself, exit code {exit_code}.")
 
@@ -97,6 +102,21 @@ def train(pipeline: Pipeline) -> None:
         raise RuntimeError(f"Training failed with exit code {exit_code}: see above.")
 
 
+def make_report(pipeline: Pipeline) -> str:
+    """Publish the pages of the run, and write them where a browser finds them.
+
+    Returns:
+        A line with their address; that it failed changes nothing else.
+    """
+    with run_process(
+        *(sys.executable, "-m", f"{pipeline.package}.report", pipeline.name),
+        *("--publish", "--output", str(REPORT)),
+    ) as process:
+        if process.wait() != 0:
+            return "The report failed: see above.\n"
+    return f"Report: {(REPORT / 'index.html').as_uri()}\n"
+
+
 def wait_until_ready(service: "Popen[str]", address: str) -> None:
     """Wait until the service answers.
 
@@ -130,8 +150,7 @@ def show_request(address: str, pipeline: Pipeline) -> None:
         f"\nAsk {pipeline.question}:\n\n"
         f"curl {url} -H 'Content-Type: application/json' -d '{body}'\n\n"
         f"{json.dumps(answer, indent=2)}\n\n"
-        f"Documentation: {address}/docs\n"
-        "Ctrl-C ends everything."
+        f"Documentation: {address}/docs"
     )
 
 

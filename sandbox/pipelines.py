@@ -21,6 +21,7 @@ class Pipeline(NamedTuple):
         question: What the service answers.
         endpoint: Where it does so.
         request: What it is asked, in JSON.
+        has_report: Whether there are pages of its runs.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Pipeline(NamedTuple):
     question: str
     endpoint: str
     request: dict[str, object]
+    has_report: bool
 
 
 # Pandas and scikit-learn take seconds to import, in which Ctrl-C is to end the sandbox
@@ -65,6 +67,7 @@ PIPELINES = [
         "how long the dispatch of an order will take",
         "/api/v0.1/time_to_dispatch",
         {"product_code": "SKU001", "orders_placed": 112},
+        True,
     ),
     Pipeline(
         "iris",
@@ -79,6 +82,7 @@ PIPELINES = [
             "petal_length": 1.4,
             "petal_width": 0.2,
         },
+        False,
     ),
 ]
 

@@ -1,6 +1,7 @@
 """The only rooms that know S3: timestamped objects, datasets and models.
 
-Objects are only ever added; the newest timestamp wins; going back means adding again.
+Objects are only ever added, but for what can be made again from others; the newest
+timestamp wins; going back means adding again.
 """
 
 from pipeline.aws.arrays import ARRAYS
@@ -36,6 +37,11 @@ from pipeline.aws.datasets import (
     put_csv_dataset_to_s3,
     put_parquet_dataset_to_s3,
 )
+from pipeline.aws.derived import (
+    fingerprint,
+    put_derived_object_to_s3,
+    read_made_from,
+)
 from pipeline.aws.models import (
     Candidate,
     Model,
@@ -63,7 +69,7 @@ from pipeline.aws.signing import (
     sign_anew,
     signing_keys,
 )
-from pipeline.aws.withdrawals import withdraw
+from pipeline.aws.withdrawals import find_withdrawal, group_by_model, withdraw
 
 __all__ = [
     "Candidate",
@@ -89,6 +95,8 @@ __all__ = [
     "declare",
     "deployed_commit",
     "find_latest_artefact_on_s3",
+    "find_withdrawal",
+    "fingerprint",
     "get_champion_from_s3",
     "get_csv_dataset",
     "get_csv_dataset_from_s3",
@@ -97,6 +105,7 @@ __all__ = [
     "get_latest_pkl_model_from_s3",
     "get_newest_good_model_from_s3",
     "get_object_from_s3",
+    "group_by_model",
     "is_signed",
     "latest_taken",
     "list_artefacts_on_s3",
@@ -104,11 +113,13 @@ __all__ = [
     "make_timestamped_filename",
     "parse_timestamp",
     "put_csv_dataset_to_s3",
+    "put_derived_object_to_s3",
     "put_object_to_s3",
     "put_parquet_dataset_to_s3",
     "quote",
     "read_csv_file",
     "read_each",
+    "read_made_from",
     "read_models_from_s3",
     "read_signed_objects_from_s3",
     "s3_client",

@@ -1,7 +1,7 @@
 """What may pass: a delivery, a model, a challenger."""
 
 from pipeline.gates.challenge import Challenge, Verdict, challenge_champion
-from pipeline.gates.comparison import compare_errors
+from pipeline.gates.comparison import CONFIDENCE_LEVEL, LARGE_LOSS, compare_errors
 from pipeline.gates.delivery import DeliveryRefused, check_delivery
 from pipeline.gates.drift import KEPT, Drift, measure_drift, summarize_drift
 from pipeline.gates.examination import Examined, examine_delivery
@@ -12,14 +12,16 @@ from pipeline.gates.recognition import (
     is_named_as_delivery,
     read_delivery,
 )
-from pipeline.gates.training_rows import TRAINING_ROWS, write_training_rows
+from pipeline.gates.training_rows import TRAINING_ROWS, find_unseen, write_training_rows
 
 __all__ = [
+    "CONFIDENCE_LEVEL",
     "Challenge",
     "DeliveryRefused",
     "Drift",
     "Examined",
     "KEPT",
+    "LARGE_LOSS",
     "ModelRefused",
     "Verdict",
     "TRAINING_ROWS",
@@ -31,6 +33,7 @@ __all__ = [
     "examine_delivery",
     "find_delivery",
     "find_model_faults",
+    "find_unseen",
     "is_named_as_delivery",
     "measure_drift",
     "read_delivery",

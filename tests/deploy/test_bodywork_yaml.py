@@ -18,9 +18,14 @@ import pytest
 import yaml
 from moto import mock_aws
 
-from pipeline import aws, train_model
+from pipeline import aws, report, train_model
 from pipeline.aws.client import s3_client
-from pipeline.orders import DATASETS_FOLDER, MODELS_FOLDER
+from pipeline.orders import (
+    DATASETS_FOLDER,
+    MODELS_FOLDER,
+    REPORTS_FOLDER,
+    RUNS_FOLDER,
+)
 from pipeline.service import DEFAULT_PORT
 from sandbox.orders import deliver_week, make_week
 from sandbox.s3_server import make_bucket
@@ -103,7 +108,7 @@ def test_each_stage_has_credentials_of_its_own() -> None:
 @pytest.mark.parametrize(
     "stage, folders",
     [
-        ("train_model", {DATASETS_FOLDER, MODELS_FOLDER}),
+        ("train_model", {DATASETS_FOLDER, MODELS_FOLDER, RUNS_FOLDER, REPORTS_FOLDER}),
         ("serve_model", {MODELS_FOLDER}),
     ],
 )
@@ -112,22 +117,27 @@ def test_a_policy_allows_the_folders_of_its_stage_and_nothing_else(
 ) -> None:
     bucket = f"arn:aws:s3:::{STAGES[stage]['args'][0]}"
     allowed: dict[str, Any] = {}
+    puts = []
     for statement in policy(stage)["Statement"]:
         assert statement["Effect"] == "Allow"
         resources = statement["Resource"]
         resources = [resources] if isinstance(resources, str) else resources
-        allowed[statement["Action"]] = set(resources), statement.get("Condition")
+        found = set(resources), statement.get("Condition")
+        if statement["Action"] == "s3:PutObject":
+            puts.append(found)
+        else:
+            allowed[statement["Action"]] = found
     prefixes = allowed["s3:ListBucket"][1]["StringLike"]["s3:prefix"]
     prefixes = [prefixes] if isinstance(prefixes, str) else prefixes
     assert set(prefixes) == {f"{folder}/*" for folder in folders}
     assert allowed["s3:ListBucket"][0] == {bucket}
     assert allowed["s3:GetObject"] == ({f"{bucket}/{name}/*" for name in folders}, None)
     if stage == "train_model":
-        # Only with If-None-Match, so that no model can be overwritten.
-        assert allowed.pop("s3:PutObject") == (
-            {f"{bucket}/{MODELS_FOLDER}/*"},
-            {"Null": {"s3:if-none-match": "false"}},
-        )
+        # Only with If-None-Match, so that no model and no record can be overwritten.
+        added = {f"{bucket}/{name}/*" for name in (MODELS_FOLDER, RUNS_FOLDER)}
+        assert puts.pop(0) == (added, {"Null": {"s3:if-none-match": "false"}})
+        assert puts.pop(0) == ({f"{bucket}/{REPORTS_FOLDER}/*"}, None)
+    assert not puts
     assert set(allowed) == {"s3:ListBucket", "s3:GetObject"}
 
 
@@ -171,11 +181,16 @@ def credentials_of(stage: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 
 
 def test_each_stage_can_do_its_work_with_its_policy_and_delete_nothing(
-    simulated_aws: None, monkeypatch: pytest.MonkeyPatch
+    simulated_aws: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     with credentials_of("train_model", monkeypatch):
         train_model.main(BUCKET, 0.5, 0.6, GRID)
         key = aws.list_artefacts_on_s3("pkl", BUCKET, MODELS_FOLDER)[0].key
+        for put in (2, 1):
+            report.main([BUCKET, "--publish"])
+            assert f"Put {put} page" in capsys.readouterr().out
         with pytest.raises(s3_client().exceptions.ClientError, match="AccessDenied"):
             s3_client().delete_object(Bucket=BUCKET, Key=key)
         with pytest.raises(RuntimeError, match="AccessDenied"):

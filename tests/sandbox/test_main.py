@@ -75,6 +75,9 @@ def test_it_trains_serves_and_answers_until_ctrl_c() -> None:
         assert "Model serialised and persisted to s3://time-to-dispatch/" in output
         assert f"Documentation: http://127.0.0.1:{port}/docs\n" in output
         assert client.get(f"http://127.0.0.1:{port}/docs").status_code == 200
+        [report] = re.findall(r"^Report: file://(/.+)$", output, re.MULTILINE)
+        assert "the model of" in Path(report).read_text()
+        assert "s3://time-to-dispatch/reports/index.html" in output
 
         [request] = [line for line in output.splitlines() if line.startswith("curl ")]
         program, url, header, content_type, data, body = shlex.split(request)
@@ -104,6 +107,7 @@ def test_it_runs_that_of_irises_and_says_when_the_service_ends_by_itself() -> No
         [documented] = re.findall("^curl .*$", page, re.MULTILINE)
         assert documented.replace(":8000/", f":{port}/") in output.splitlines()
         assert '"species_prediction": "setosa"' in output
+        assert "Report: " not in output
 
         started = find_descendants(process.pid)
         [service] = [
