@@ -30,6 +30,7 @@ from tests.deploy.world import (
     SCHEDULE,
     SERVICE,
     World,
+    commit,
 )
 
 pytestmark = [pytest.mark.once, pytest.mark.process]
@@ -290,7 +291,7 @@ def test_what_a_killed_release_left_is_not_what_is_gone_back_to(world: World) ->
     world.api.objects[SERVICE] = lambda: (
         world.estimate() if world.serving() == released else "<html>"
     )
-    world.commit("third")
+    commit(world.clone, "third")
     assert world.release().endswith(f"failed; {released} serves.")
     assert world.serving() == world.scheduled() == released
 

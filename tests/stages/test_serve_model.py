@@ -1,7 +1,6 @@
 """Serving: the stage as a process, over HTTP."""
 
 import json
-import os
 import pickle
 import signal
 import socket
@@ -356,17 +355,10 @@ def test_without_a_model_no_port_is_opened(
     assert "Answering on" not in process.stdout
 
 
-@pytest.mark.process
 def test_a_missing_bucket_ends_in_one_sentence() -> None:
-    process = subprocess.run(
-        [sys.executable, "-m", "pipeline.serve_model", "no-such-bucket"],
-        cwd=ROOT,
-        env={**os.environ, "HOST": "127.0.0.1", "PORT": "0"},
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_SECONDS,
-    )
+    process = run_here("pipeline.serve_model", "no-such-bucket")
     assert process.returncode == 1
+    assert process.stderr == ""
     assert "check the bucket's name" in process.stdout.splitlines()[-1]
 
 
