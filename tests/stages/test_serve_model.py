@@ -183,6 +183,7 @@ def test_no_json_ever_makes_a_5xx(service: tuple[str, aws.Model], body: object) 
         assert response.json()["est_hours_to_dispatch"] == expected
 
 
+@pytest.mark.once
 @pytest.mark.process
 def test_the_service_needs_neither_pandas_nor_scikit_learn(bucket: str) -> None:
     persist(bucket)
@@ -215,6 +216,7 @@ def test_it_is_alive_and_ready_and_names_its_model(
     }
 
 
+@pytest.mark.once
 @pytest.mark.process
 def test_thousands_of_products_are_served_and_the_kept_ones_named(
     bucket: str,
@@ -258,6 +260,7 @@ def test_thousands_of_products_are_served_and_the_kept_ones_named(
     assert readiness["kept_products"] == {codes[7]: "2021-06-25T23:00:00+00:00"}
 
 
+@pytest.mark.once
 @pytest.mark.process
 def test_a_refused_model_is_passed_over_and_told(s3: S3Client, bucket: str) -> None:
     good = persist(bucket)
@@ -362,6 +365,7 @@ def test_a_missing_bucket_ends_in_one_sentence() -> None:
     assert "check the bucket's name" in process.stdout.splitlines()[-1]
 
 
+@pytest.mark.once
 @pytest.mark.process
 def test_a_model_of_another_scikit_learn_is_served(bucket: str) -> None:
     model = persist(bucket)
