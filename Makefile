@@ -27,7 +27,7 @@ test: $(INSTALLED)  ## Run all tests, on each Python found where that matters, a
 		versions=$$(pyenv versions --bare | grep -E '^3\.1[1-3]\.[0-9]+$$' | paste -sd : -); \
 		export PYENV_VERSION=$${versions:-system}; \
 	fi; \
-	UV_PYTHON_DOWNLOADS=never exec $(PYTHON) -m tox
+	UV_PYTHON_DOWNLOADS=never exec $(PYTHON) -m tox run-parallel
 
 check: $(INSTALLED)  ## Run the static analysis and all tests that need no process of their own: in a minute and a half.
 	@UV_PYTHON_DOWNLOADS=never exec $(PYTHON) -m tox run-parallel -e static,check

@@ -14,6 +14,7 @@ from pipeline import aws
 from pipeline.deliveries import main
 from sandbox.orders import make_week
 from tests.aws.test_csv_text import FAULTS
+from tests.programs import run_here
 
 WEEK = make_week(rows=200, seed=1)
 GOOD = WEEK.to_csv(index=False)
@@ -246,21 +247,18 @@ def test_the_command_ends_with_its_exit_code_and_without_a_trace(
         for name, value in os.environ.items()
         if not name.startswith("AWS_") or name == "AWS_DEFAULT_REGION"
     }
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        process = subprocess.run(
-            [sys.executable, "-m", "pipeline.deliveries", "check", *arguments],
-            capture_output=True,
-            text=True,
-            env={**without_keys, "AWS_EC2_METADATA_DISABLED": "true"},
-        )
-        return process.returncode, process.stdout, process.stderr
-
     good = str(tmp_path / NAME)
-    assert run(good) == (0, f"{good} {FOUND}\n", "")
-    assert run(good, "--against", "bucket") == (
-        1,
-        "",
+    here = run_here("pipeline.deliveries", "check", good)
+    assert (here.returncode, here.stdout, here.stderr) == (0, f"{good} {FOUND}\n", "")
+    process = subprocess.run(
+        [sys.executable, "-m", "pipeline.deliveries", "check", good]
+        + ["--against", "bucket"],
+        capture_output=True,
+        text=True,
+        env={**without_keys, "AWS_EC2_METADATA_DISABLED": "true"},
+    )
+    assert (process.returncode, process.stdout) == (1, "")
+    assert process.stderr == (
         "Could not list s3://bucket/models/: no AWS credentials found; set "
-        "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE.\n",
+        "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE.\n"
     )

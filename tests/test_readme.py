@@ -1,17 +1,11 @@
-"""The first page never lies: its commands are run, and so are those of docs/api.md."""
+"""The pages never lie; tests/sandbox/test_main.py runs the requests that they show."""
 
-import json
-import os
 import re
 import shlex
-import signal
 import subprocess
 from pathlib import Path
 
 import pytest
-
-from sandbox.ports import free_port
-from tests.sandbox.test_main import IS_UP, read_until
 
 pytestmark = pytest.mark.once
 
@@ -34,36 +28,6 @@ def commands(page: str) -> list[list[str]]:
 def test_the_readme_starts_with_its_two_commands() -> None:
     assert commands(README)[:2] == [["make", "run"], ["make", "test"]]
     assert {command[0] for command in commands(README)} == {"make", "curl"}
-
-
-@pytest.mark.process
-def test_make_run_answers_the_curl_lines() -> None:
-    port = free_port()
-    api = (ROOT / "docs/api.md").read_text()
-    requests = [line for line in commands(README) + commands(api) if line[0] == "curl"]
-    assert len(requests) == 2
-    with subprocess.Popen(
-        ["make", "run", f"PORT={port}"],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as make:
-        try:
-            read_until(IS_UP, make)
-            for request in requests:
-                here = [word.replace(":8000/", f":{port}/") for word in request]
-                process = subprocess.run(
-                    [*here, "--silent", "--fail"], capture_output=True, check=True
-                )
-                answer = json.loads(process.stdout)
-                [documented] = map(json.loads, blocks("json", README))
-                assert answer.keys() == documented.keys()
-                assert answer["est_hours_to_dispatch"] > 0
-        finally:
-            os.killpg(make.pid, signal.SIGINT)
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall("make ([a-z0-9]+)", TEXT))))

@@ -22,7 +22,7 @@ from sandbox.s3_server import make_bucket
 from tests.bodywork_stages.conftest import RELEASE, copy_working_tree, release
 from tests.bodywork_stages.runtime_image import RuntimeImage
 from tests.deploy.api_server import recorded, run_api_server
-from tests.deploy.world import JOBS, LEASE, PREVIOUS, World
+from tests.deploy.world import JOBS, LEASE, PREVIOUS, World, make_repository
 from tests.stages.services import ROOT, client
 
 ENDPOINT = "/api/v0.1/time_to_dispatch"
@@ -247,6 +247,7 @@ def test_the_weekly_run_works_with_the_client_of_bodywork(
 ) -> None:
     """As far as Bodywork, which finds no Deployments here, and says so."""
     with run_api_server(tmp_path) as (api, kubeconfig):
+        make_repository(tmp_path)
         world = World(tmp_path, api)
         job = recorded("job")
         api.objects |= {JOBS: {"items": [job]}, f"{JOBS}/train-model": job}

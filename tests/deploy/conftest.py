@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from shutil import copytree
 from types import SimpleNamespace
 
 import pytest
 
 from deploy.kubernetes_api import waiting
 from tests.deploy.api_server import ApiServer, run_api_server
-from tests.deploy.world import World
+from tests.deploy.world import World, make_repository
 
 
 @pytest.fixture(scope="session")
@@ -53,14 +54,24 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     yield moved
 
 
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with what each world begins with, to be copied."""
+    directory = tmp_path_factory.mktemp("repository")
+    make_repository(directory)
+    return directory
+
+
 @pytest.fixture
 def world(
+    repository: Path,
     tmp_path: Path,
     api: ApiServer,
     clock: SimpleNamespace,
     monkeypatch: pytest.MonkeyPatch,
 ) -> World:
     """A repository, a cluster with a previous release on it, and Bodywork."""
+    copytree(repository, tmp_path, dirs_exist_ok=True)
     made = World(tmp_path, api)
     monkeypatch.setenv("PATH", str(made.python.parent), prepend=":")
     return made

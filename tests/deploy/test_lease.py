@@ -244,6 +244,8 @@ class Mortal:
         return False
 
 
+# A hundred of git and of Bodywork's double.
+@pytest.mark.process
 @pytest.mark.parametrize("first", ["release", "run_weekly"])
 def test_whoever_is_killed_at_any_moment_the_next_one_puts_it_right(
     world: World, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, first: str

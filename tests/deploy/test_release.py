@@ -33,6 +33,7 @@ from tests.deploy.world import (
     SCHEDULE,
     SERVICE,
     World,
+    commit,
     document,
 )
 
@@ -329,7 +330,7 @@ def test_what_a_killed_release_left_is_not_what_is_gone_back_to(world: World) ->
     world.api.objects[SERVICE] = lambda: (
         world.estimate() if world.serving() == released else "<html>"
     )
-    world.commit("third")
+    commit(world.clone, "third")
     assert world.release().endswith(f"; {released} serves.")
     assert world.serving() == world.scheduled() == released
 

@@ -31,6 +31,7 @@ LEASE = (
 # Not one of the sandbox's: which products there are, the deliveries say.
 PRODUCT = "P-1"
 PREVIOUS = "release-2021-07-02-before"
+ORIGIN, CLONE = "origin.git", "clone"
 # What a release is made of.
 PATHS = ("bodywork.yaml", "deploy", "pipeline")
 # The neighbour of `bodywork` in its environment: notes what it is to run. As that of
@@ -65,27 +66,15 @@ class World:
     """
 
     def __init__(self, directory: Path, api: ApiServer) -> None:
+        """Make it around what `make_repository` has made in a directory."""
         self.api = api
         self.works = True
         self.model_age = timedelta(0)
         self.trained_on = ""
         self.jobs: list[Any] = []
         self.job_ends = ("Complete", "Withdrew m.pkl; services that start pass over it")
-        self.origin = directory / "origin.git"
-        self.clone = directory / "clone"
-        self.clone.mkdir()
-        listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-        listed += PATHS
-        for name in subprocess.check_output(listed, cwd=ROOT, text=True).splitlines():
-            if (ROOT / name).exists():
-                (self.clone / name).parent.mkdir(parents=True, exist_ok=True)
-                (self.clone / name).write_bytes((ROOT / name).read_bytes())
-        subprocess.run(["git", "init", "--quiet", "--bare", self.origin], check=True)
-        git(self.clone, "init", "--quiet", "--initial-branch", "master")
+        self.origin, self.clone = directory / ORIGIN, directory / CLONE
         git(self.clone, "remote", "add", "origin", f"file://{self.origin}")
-        self.commit("first")
-        git(self.clone, "push", "--quiet", "origin", f"HEAD:refs/tags/{PREVIOUS}")
-        self.commit("second")
 
         self.python = directory / "bodywork" / "python"
         self.python.parent.mkdir()
@@ -126,10 +115,6 @@ class World:
         created = f"{api.now():%FT%TZ}"
         api.objects[SCHEDULE]["metadata"]["creationTimestamp"] = created
         self.set_scheduled(PREVIOUS)
-
-    def commit(self, message: str) -> None:
-        git(self.clone, "add", "--all")
-        git(self.clone, "commit", "--quiet", "--allow-empty", "--message", message)
 
     def hash_of(self, revision: str) -> str:
         return read_hash(self.origin, revision)
@@ -265,6 +250,27 @@ def document(*products: str) -> dict[str, Any]:
     """What a service says of its requests."""
     request = {"properties": {"product_code": {"enum": list(products)}}}
     return {"components": {"schemas": {"EstimateRequest": request}}}
+
+
+def make_repository(directory: Path) -> None:
+    """Make a repository with a previous release, and a clone with a commit more."""
+    origin, clone = directory / ORIGIN, directory / CLONE
+    clone.mkdir()
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *PATHS]
+    for name in subprocess.check_output(listed, cwd=ROOT, text=True).splitlines():
+        if (ROOT / name).exists():
+            (clone / name).parent.mkdir(parents=True, exist_ok=True)
+            (clone / name).write_bytes((ROOT / name).read_bytes())
+    subprocess.run(["git", "init", "--quiet", "--bare", origin], check=True)
+    git(clone, "init", "--quiet", "--initial-branch", "master")
+    commit(clone, "first")
+    git(clone, "push", "--quiet", f"file://{origin}", f"HEAD:refs/tags/{PREVIOUS}")
+    commit(clone, "second")
+
+
+def commit(clone: Path, message: str) -> None:
+    git(clone, "add", "--all")
+    git(clone, "commit", "--quiet", "--allow-empty", "--message", message)
 
 
 def ending(run: Callable[[], None]) -> str:

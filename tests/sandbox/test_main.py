@@ -11,12 +11,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sandbox.ports import free_port
 from tests.sandbox.process_tables import find_descendants, still_running
 from tests.stages.services import client
+from tests.test_readme import README, blocks, commands
 
 pytestmark = [pytest.mark.once, pytest.mark.process]
 
@@ -67,10 +69,34 @@ def read_rest(process: "subprocess.Popen[str]") -> str:
     return process.stdout.read()
 
 
-def test_it_trains_serves_and_answers_until_ctrl_c() -> None:
+@contextmanager
+def run_in_a_terminal(*command: str) -> Iterator["subprocess.Popen[str]"]:
+    """Run a command as a person does; what is written to it is typed."""
+    spawn = "import os, pty, sys; status = pty.spawn(sys.argv[1:]); "
+    spawn += "sys.exit(os.waitstatus_to_exitcode(status))"
+    with subprocess.Popen(
+        [sys.executable, "-c", spawn, *command],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as terminal:
+        try:
+            yield terminal
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(terminal.pid, signal.SIGKILL)
+
+
+def test_make_run_trains_serves_and_answers_until_ctrl_c() -> None:
+    """With the commands of the first page, and of the page on requests."""
     port = free_port()
-    with run_sandbox(port=port) as process:
-        output = read_until(IS_UP, process)
+    api = (ROOT / "docs" / "api.md").read_text()
+    requests = [line for line in commands(README) + commands(api) if line[0] == "curl"]
+    assert len(requests) == 2
+    with run_in_a_terminal("make", "run", f"PORT={port}") as make:
+        output = read_until(IS_UP, make)
         assert output.count("Delivered s3://time-to-dispatch/datasets/") == 3
         assert "Model serialised and persisted to s3://time-to-dispatch/" in output
         assert f"Documentation: http://127.0.0.1:{port}/docs\n" in output
@@ -79,22 +105,31 @@ def test_it_trains_serves_and_answers_until_ctrl_c() -> None:
         assert "the model of" in Path(report).read_text()
         assert "s3://time-to-dispatch/reports/index.html" in output
 
-        [request] = [line for line in output.splitlines() if line.startswith("curl ")]
-        program, url, header, content_type, data, body = shlex.split(request)
-        assert (program, header, data) == ("curl", "-H", "-d")
-        headers = dict([content_type.split(": ")])
-        answer = client.post(url, headers=headers, content=body).raise_for_status()
-        assert answer.json()["est_hours_to_dispatch"] == pytest.approx(8.4, abs=3)
-        assert json.dumps(answer.json(), indent=2) in output
+        [shown] = [line for line in output.splitlines() if line.startswith("curl ")]
+        answers = [ask(*request, port=port) for request in requests]
+        answers.append(ask(*shlex.split(shown), port=port))
+        assert answers[-1]["est_hours_to_dispatch"] == pytest.approx(8.4, abs=3)
+        assert json.dumps(answers[-1], indent=2) in output
+        [documented] = map(json.loads, blocks("json", README))
+        for answer in answers:
+            assert answer.keys() == documented.keys()
+            assert answer["est_hours_to_dispatch"] > 0
 
-        started = find_descendants(process.pid)
-        assert len(started) == 4
-        process.send_signal(signal.SIGINT)
-        farewell = read_rest(process)
-        assert process.wait() == 0
+        started = find_descendants(make.pid)
+        assert make.stdin is not None
+        make.stdin.write("\x03")
+        make.stdin.flush()
+        farewell = read_rest(make)
+        assert make.wait() == 0
         assert farewell.endswith("Ended, with every process that was started.\n")
-        assert "Traceback" not in farewell
+        assert "Traceback" not in farewell and "make: ***" not in farewell
     assert not still_running(started)
+
+
+def ask(*curl: str, port: int) -> Any:
+    """Run a request that is shown for some port; returns its answer."""
+    here = [re.sub(":[0-9]+/", f":{port}/", word) for word in curl]
+    return json.loads(subprocess.check_output([*here, "--silent", "--fail"]))
 
 
 def test_it_runs_that_of_irises_and_says_when_the_service_ends_by_itself() -> None:
@@ -148,27 +183,6 @@ def test_it_ends_with_the_process_that_started_it() -> None:
         assert len(started) == 5
         process.kill()
         assert not still_running(started)
-
-
-def test_ctrl_c_in_a_terminal_is_no_failure_of_make() -> None:
-    spawn = "import os, pty, sys; status = pty.spawn(sys.argv[1:]); "
-    spawn += "sys.exit(os.waitstatus_to_exitcode(status))"
-    make = ["make", "-o", ".venv/installed", f"PYTHON={sys.executable}", "run"]
-    with subprocess.Popen(
-        [sys.executable, "-c", spawn, *make, f"PORT={free_port()}"],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as terminal:
-        read_until(TRAINING, terminal)
-        assert terminal.stdin is not None
-        terminal.stdin.write("\x03")
-        terminal.stdin.flush()
-        farewell = read_rest(terminal)
-        assert "Ended, " in farewell and "make: ***" not in farewell
-        assert terminal.wait() == 0
 
 
 def test_a_taken_port_is_named_before_anything_starts() -> None:

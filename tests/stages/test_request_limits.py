@@ -301,6 +301,7 @@ serve(create_app(aws.Model("broken", tree, DATASET)))
 """
 
 
+@pytest.mark.once
 @pytest.mark.process
 def test_a_failure_says_nothing_of_the_inside() -> None:
     with running("-c", SERVE_A_BROKEN_MODEL) as (_, address):
@@ -421,6 +422,7 @@ def test_what_is_too_much_at_once_is_refused_instead_of_queued(
     assert_answers(address)
 
 
+@pytest.mark.once
 @pytest.mark.process
 def test_connections_beyond_the_limit_are_shed(bucket: str) -> None:
     persist(bucket)
@@ -494,6 +496,7 @@ serve_model.main(sys.argv[1])
 """
 
 
+@pytest.mark.once
 @pytest.mark.process
 def test_who_makes_it_wait_is_let_go(bucket: str) -> None:
     """Each time limit by itself: tests/service/test_request_limits.py."""

@@ -1,7 +1,6 @@
 """Serving: the stage as a process, over HTTP."""
 
 import json
-import os
 import pickle
 import signal
 import socket
@@ -184,6 +183,7 @@ def test_no_json_ever_makes_a_5xx(service: tuple[str, aws.Model], body: object) 
         assert response.json()["est_hours_to_dispatch"] == expected
 
 
+@pytest.mark.once
 @pytest.mark.process
 def test_the_service_needs_neither_pandas_nor_scikit_learn(bucket: str) -> None:
     persist(bucket)
@@ -232,6 +232,7 @@ def test_it_tells_what_its_model_says_of_each_product(
         assert answer["est_hours_to_dispatch"] == hours
 
 
+@pytest.mark.once
 @pytest.mark.process
 def test_thousands_of_products_are_served_and_the_kept_ones_named(
     bucket: str,
@@ -277,6 +278,7 @@ def test_thousands_of_products_are_served_and_the_kept_ones_named(
     assert readiness["kept_products"] == {codes[7]: "2021-06-25T23:00:00+00:00"}
 
 
+@pytest.mark.once
 @pytest.mark.process
 def test_a_refused_model_is_passed_over_and_told(s3: S3Client, bucket: str) -> None:
     good = persist(bucket)
@@ -374,20 +376,14 @@ def test_without_a_model_no_port_is_opened(
     assert "Answering on" not in process.stdout
 
 
-@pytest.mark.process
 def test_a_missing_bucket_ends_in_one_sentence() -> None:
-    process = subprocess.run(
-        [sys.executable, "-m", "pipeline.serve_model", "no-such-bucket"],
-        cwd=ROOT,
-        env={**os.environ, "HOST": "127.0.0.1", "PORT": "0"},
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_SECONDS,
-    )
+    process = run_here("pipeline.serve_model", "no-such-bucket")
     assert process.returncode == 1
+    assert process.stderr == ""
     assert "check the bucket's name" in process.stdout.splitlines()[-1]
 
 
+@pytest.mark.once
 @pytest.mark.process
 def test_a_model_of_another_scikit_learn_is_served(bucket: str) -> None:
     model = persist(bucket)

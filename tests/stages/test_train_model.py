@@ -62,7 +62,9 @@ def count_models(bucket: str) -> int:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("as_bodywork", [False, True])
+@pytest.mark.parametrize(
+    "as_bodywork", [pytest.param(False, marks=pytest.mark.once), True]
+)
 def test_the_stage_trains_on_the_whole_grid_and_persists(
     bucket: str, as_bodywork: bool
 ) -> None:
@@ -94,9 +96,8 @@ def test_below_the_error_threshold_nothing_is_persisted(bucket: str) -> None:
     assert count_models(bucket) == 0
 
 
-@pytest.mark.process
 def test_a_missing_bucket_ends_in_one_sentence() -> None:
-    process = run_stage("no-such-bucket", "0.8", "0.9")
+    process = run_here("pipeline.train_model", "no-such-bucket", "0.8", "0.9")
     assert process.returncode == 1
     assert process.stderr == ""
     assert "ERROR" in process.stdout.splitlines()[-1]

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
@@ -17,36 +17,46 @@ from urllib.error import HTTPError
 
 import pytest
 
-from deploy.e2e.__main__ import ask_at
+from deploy.e2e.__main__ import ENDING_SIGNALS, ask_at
 from deploy.kubernetes_api import Cluster
 from deploy.releases.repository import ROOT
 from deploy.releases import ENDPOINT
 from tests.deploy.api_server import run_api_server
+from tests.programs import run_here
 
-pytestmark = [pytest.mark.once, pytest.mark.process]
-
-
-def run(*arguments: str, kubeconfig: Path | str) -> tuple[int, str]:
-    """Run it; returns the exit code and what it says."""
-    process = subprocess.run(
-        [sys.executable, "-m", "deploy.e2e", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "KUBECONFIG": str(kubeconfig)},
-        capture_output=True,
-        text=True,
-    )
-    assert process.stdout == ""
-    return process.returncode, process.stderr
+pytestmark = pytest.mark.once
 
 
-def test_without_a_kubeconfig_it_says_what_it_needs() -> None:
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def run(use_kubeconfig: Callable[[Path], None]) -> Iterator[Run]:
+    """Run it here; returns the exit code and what it says."""
+
+    def run(*arguments: str, kubeconfig: Path | str) -> tuple[int, str]:
+        use_kubeconfig(Path(kubeconfig))
+        program = "deploy.e2e.__main__"
+        ended = run_here(program, *arguments, KUBECONFIG=str(kubeconfig))
+        assert ended.stdout == ""
+        return ended.returncode, ended.stderr
+
+    handlers = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def test_without_a_kubeconfig_it_says_what_it_needs(run: Run) -> None:
     exit_code, said = run(kubeconfig="")
     assert exit_code == 2
     assert said.startswith("Set KUBECONFIG to the kubeconfig of a cluster to try this")
     assert said.count("\n") == 1
 
 
-def test_a_cluster_that_takes_no_pods_or_is_gone_is_refused(tmp_path: Path) -> None:
+def test_a_cluster_that_takes_no_pods_or_is_gone_is_refused(
+    run: Run, tmp_path: Path
+) -> None:
     with run_api_server(tmp_path) as (api, kubeconfig):
         message = "cni plugin not initialized"
         ready = {"type": "Ready", "status": "False", "message": message}
@@ -60,6 +70,7 @@ def test_a_cluster_that_takes_no_pods_or_is_gone_is_refused(tmp_path: Path) -> N
     assert "does not answer" in said and "Traceback" not in said
 
 
+@pytest.mark.process
 def test_an_interruption_before_anything_is_made_is_one_line(tmp_path: Path) -> None:
     asked, interrupted = Event(), Event()
 
@@ -89,7 +100,7 @@ def test_an_interruption_before_anything_is_made_is_one_line(tmp_path: Path) -> 
     assert (process.returncode, said) == (1, "Interrupted.\n")
 
 
-def test_an_option_that_cannot_be_is_refused() -> None:
+def test_an_option_that_cannot_be_is_refused(run: Run) -> None:
     for option in ("--address=node:30080", "--image=name"):
         exit_code, said = run(option, kubeconfig="")
         assert exit_code == 2
