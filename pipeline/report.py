@@ -26,8 +26,8 @@ from pipeline.pages import (
 from pipeline.records import StoredRecord, read_records, tell_address
 
 HTML = "text/html; charset=utf-8"
-# More runs than 52 weeks ever have; older ones are not read.
-MOST_RECORDS = 1000
+# Five in each of 52 weeks; older ones are not read.
+MOST_RECORDS = 260
 
 
 def write_pages(folder: Path, bucket: str, records: list[StoredRecord]) -> Path:

@@ -2,17 +2,14 @@
 
 from pipeline.pages.evidence import Evidence
 from pipeline.pages.index import INDEX, make_index
-from pipeline.pages.run import RunPage, make_run_page
+from pipeline.pages.run import make_run_page
 from pipeline.pages.templating import read_source
-from pipeline.pages.weeks import WEEKS_SHOWN, Run, Week, find_friday, sort_into_weeks
+from pipeline.pages.weeks import Run, find_friday, sort_into_weeks
 
 __all__ = [
     "Evidence",
     "INDEX",
     "Run",
-    "RunPage",
-    "WEEKS_SHOWN",
-    "Week",
     "find_friday",
     "make_index",
     "make_run_page",

@@ -237,7 +237,7 @@ def make_figures(timeline: Timeline) -> list[Figure]:
             "How far off last week's model was on this week's orders",
             draw_service_error(timeline),
             [("first", "on this week's orders"), ("second", "at its birth"), no_model],
-            "Where the first is well above the second, customers were misled.",
+            "Where the first is well above the second, estimates were off.",
         ),
         Figure(
             "Drift of orders placed",

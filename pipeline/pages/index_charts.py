@@ -137,7 +137,7 @@ def draw_service_error(timeline: Timeline) -> Markup:
 
 
 def draw_trace(plot: Plot, style: str, points: list[Point]) -> None:
-    """Draw values over time, with the last one written beside it."""
+    """Draw values over time."""
     plot.add_line(f"{style} line", [plot.at(*point) for point in points])
     for place, value in points:
         plot.add_mark(f"{style} mark", place, value, f"{value:.3f}")

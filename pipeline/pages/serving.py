@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pipeline import aws
 from pipeline.estimator import read_champion
@@ -39,7 +39,6 @@ class Serving(NamedTuple):
     """The model that a service takes when it starts.
 
     Attributes:
-        key: Of its object; of the copy, where it was put back.
         since: When it came to be the one that is taken, in UTC.
         made: When it was trained, in UTC.
         proof: How it was shown to be ours.
@@ -47,13 +46,11 @@ class Serving(NamedTuple):
         is_again: Whether it serves because a newer one was withdrawn.
     """
 
-    key: str
     name: str
     since: datetime
     made: datetime
     version: str
     delivery_key: str
-    metadata: dict[str, Any]
     proof: str
     original: str
     is_again: bool = False
@@ -158,13 +155,11 @@ def describe(
     """
     added = candidate.artefact.timestamp
     return Serving(
-        candidate.artefact.key,
         candidate.name,
         max([added, *passed_over]),
         datetime.fromisoformat(model.creation_time).astimezone(UTC),
         str(model),
         model.train_dataset_key,
-        model.metadata or {},
         str(candidate.proof),
         name_of(candidate.s3_metadata.get(ROLLED_BACK_FROM, "")),
         bool(passed_over),

@@ -87,10 +87,12 @@ def find_state_of_good_run(
     model = record.model
     if model is not None and serving.version != model.version:
         withdrawn = folder.withdrawn.get(model.key)
+        happened = f"{learnt}, and its model was taken out of service"
+        if serving.made > record.started and not serving.original:
+            happened = "The newest model has no record that can be believed"
         return State(
             Colour.YELLOW,
-            f"{learnt}, and its model was taken out of service; {serves}; nobody has "
-            "to do anything if it is known why.",
+            f"{happened}; {serves}; nobody has to do anything if it is known why.",
             [withdrawn.reason] if withdrawn else [],
         )
     doubts = record.warnings + unreadable(weeks[:1])

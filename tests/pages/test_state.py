@@ -24,8 +24,7 @@ def serve(
     made = LAST_RUN - weeks_ago * timedelta(weeks=1)
     name = f"time-to-dispatch_{made:%Y-%m-%dT%H:%M:%S}"
     since = made if since_days_ago is None else NOW - timedelta(since_days_ago)
-    key = f"models/{name}.pkl"
-    return Serving(key, name, since, made, name, "", {}, "verified", original)
+    return Serving(name, since, made, name, "", "verified", original)
 
 
 @dataclass
@@ -83,6 +82,12 @@ CASES = {
         ["its model was taken out of service", "the model of Friday 13 November 2026 "]
         + ["put back on Saturday 21 November 2026 at 00:00 UTC"],
         serve(1, "time-to-dispatch_2026-11-13T23:45:00", 0.5),
+    ),
+    "a model without a record": Case(
+        [make_record(0), make_record(1)],
+        Colour.YELLOW,
+        ["The newest model has no record", "the model of Saturday 21 November 2026 "],
+        serve(-0.05),
     ),
     "withdrawn": Case(
         [GOOD, make_record(1)],
