@@ -1,16 +1,19 @@
-"""HTTP: requests and answers, limits, shutdown, documentation."""
+"""HTTP: requests and answers, limits, shutdown, documentation, metrics."""
 
 from pipeline.service.answers import Readiness
-from pipeline.service.application import add_endpoint, create_service
+from pipeline.service.application import add_endpoint, add_metrics, create_service
+from pipeline.service.estimate_metrics import EstimateMetrics
 from pipeline.service.estimates import Estimate, Order, make_request_model
 from pipeline.service.server import DEFAULT_PORT, serve
 
 __all__ = [
     "DEFAULT_PORT",
     "Estimate",
+    "EstimateMetrics",
     "Order",
     "Readiness",
     "add_endpoint",
+    "add_metrics",
     "create_service",
     "make_request_model",
     "serve",
