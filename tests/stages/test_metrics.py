@@ -1,5 +1,6 @@
 """What Prometheus is told: by the stage as a process, over HTTP."""
 
+import re
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
@@ -14,7 +15,7 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from pipeline import aws
-from tests.stages.services import ENDPOINT, ORDER, client, wait_until
+from tests.stages.services import ENDPOINT, ORDER, ROOT, client, wait_until
 
 Served = tuple[str, aws.Model]
 
@@ -205,6 +206,16 @@ def test_it_is_told_in_the_format_that_is_asked_for(address: str) -> None:
     assert text == "text/plain; version=0.0.4; charset=utf-8"
     assert set(series(asked.text)) == set(series(plain.text))
     assert len(set(series(plain.text))) > 100
+
+
+def test_the_page_of_operators_lists_each_metric(address: str) -> None:
+    page = (ROOT / "docs" / "api.md").read_text()
+    text = client.get(f"{address}/metrics").text
+    told = set(re.findall(r"^# TYPE (\w+) ", text, re.MULTILINE))
+    listed = set(re.findall(r"^\| `(\w+)`", page, re.MULTILINE))
+    assert {name for name in told if not name.startswith("process_")} == {
+        name for name in listed if name.startswith(("http_", "estimate", "model_"))
+    } - {"model_version"}
 
 
 def test_it_is_for_operators_alone(address: str) -> None:
