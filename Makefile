@@ -13,7 +13,7 @@ COMPILE = .venv/bin/uv pip compile --universal --python-version 3.11 \
 # Uv trusts what the machine trusts, as pip does: some networks have certificates of their own.
 export UV_SYSTEM_CERTS = true
 
-.PHONY: help run check test bench fuzz e2e lock sbom bodywork
+.PHONY: help run check test bench fuzz monitoring e2e lock sbom bodywork
 
 help:  ## Explain each target in a line.
 	@sed -n 's/^\([a-z0-9]*\):.*## /make \1	/p' Makefile
@@ -37,6 +37,9 @@ bench: $(INSTALLED)  ## Measure everything against its baseline, into benchmarks
 
 fuzz: $(INSTALLED)  ## Ask the service 100,000 generated requests and check each answer; takes long.
 	@exec $(PYTHON) -m benchmarks.fuzz
+
+monitoring: $(INSTALLED)  ## Break the service in each way that an alert tells of, under the real Prometheus; 5 minutes.
+	@exec $(PYTHON) -m tests.monitoring.trial
 
 e2e: $(INSTALLED)  ## Try everything on the cluster of KUBECONFIG; ARGS=--help for its options.
 	@exec $(PYTHON) -m deploy.e2e $(ARGS)

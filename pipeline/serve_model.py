@@ -20,15 +20,17 @@ from fastapi import FastAPI
 from fastapi.responses import Response
 
 from pipeline import aws
-from pipeline.estimator import read_curves, read_products
+from pipeline.estimator import most_orders_placed, read_curves, read_products
 from pipeline.orders import MODELS_FOLDER
 from pipeline.service import (
     ORDERS_PLACED,
     Estimate,
+    EstimateMetrics,
     ModelEstimates,
     Order,
     Readiness,
     add_endpoint,
+    add_metrics,
     create_service,
     make_request_model,
     serve,
@@ -75,7 +77,11 @@ def create_app(model: aws.Model, refusals: Sequence[str] = ()) -> FastAPI:
     Raises:
         RuntimeError: The model does not estimate each of its products.
     """
-    curves = read_curves(model)
+    curves, products = read_curves(model), read_products(model)
+    by_orders = sorted(curves, key=lambda code: -(products[code].orders or 0))
+    metrics = EstimateMetrics(
+        {code: most_orders_placed(curves[code]) for code in by_orders}
+    )
     model_version = str(model)
     before, after = split_around_hours(model_version)
 
@@ -84,6 +90,7 @@ def create_app(model: aws.Model, refusals: Sequence[str] = ()) -> FastAPI:
         hours = curves[order.product_code](order.orders_placed)
         if not isfinite(hours):
             raise RuntimeError(f"{model_version} estimates {hours} hours for {order}.")
+        metrics.count(order.product_code, order.orders_placed, hours)
         # JSON of an Estimate, of which all but the number is made once.
         return Response(b"%b%a%b" % (before, hours, after), headers=JSON)
 
@@ -92,11 +99,11 @@ def create_app(model: aws.Model, refusals: Sequence[str] = ()) -> FastAPI:
         refused=list(refusals),
         kept_products={
             code: product.learnt_at
-            for code, product in read_products(model).items()
+            for code, product in products.items()
             if product.is_kept
         },
     )
-    app = create_service("Time to Dispatch", "0.1", DESCRIPTION, readiness)
+    app = create_service("Time to Dispatch", "0.1", DESCRIPTION, model, readiness)
     add_endpoint(
         app,
         "/api/v0.1/time_to_dispatch",
@@ -121,6 +128,7 @@ def create_app(model: aws.Model, refusals: Sequence[str] = ()) -> FastAPI:
         """Answers what the estimates of one order of each product have to be."""
         return Response(content, headers=JSON)
 
+    add_metrics(app, metrics)
     return app
 
 

@@ -70,7 +70,7 @@ def create_app(model: aws.Model, refusals: Sequence[str]) -> FastAPI:
         )
 
     readiness = Readiness(model_version=model_info, refused=list(refusals))
-    app = create_service("Iris", "1", DESCRIPTION, readiness)
+    app = create_service("Iris", "1", DESCRIPTION, model, readiness)
     add_endpoint(
         *(app, "/iris/v1/score", score, flowers.Flower, Classification),
         *("Tell the species of an iris", "species"),

@@ -118,6 +118,15 @@ class Model:
         return self._model
 
     @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def pipeline_git_commit_hash(self) -> str:
+        """The commit that it was trained by; "NA" where that is not known."""
+        return self._pipeline_git_commit_hash
+
+    @property
     def creation_time(self) -> str:
         """When it was made, in UTC and ISO 8601."""
         return self._creation_time.isoformat()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.estimator.champion import Champion, read_champion
 from pipeline.estimator.contents import CONTENTS, TREE, check_tree
-from pipeline.estimator.curves import read_curves
+from pipeline.estimator.curves import most_orders_placed, read_curves
 from pipeline.estimator.features import ORDERS_FEATURE, PRODUCT_FEATURE
 from pipeline.estimator.lineage import describe_curves, describe_products
 from pipeline.estimator.piecewise_linear import CURVES, PiecewiseLinear
@@ -43,6 +43,7 @@ __all__ = [
     "check_tree",
     "describe_curves",
     "describe_products",
+    "most_orders_placed",
     "number_products",
     "prepare_data",
     "preprocess",

@@ -1,6 +1,7 @@
 """What a model answers with: one function of orders placed for each product."""
 
 from collections.abc import Callable
+from math import inf
 
 from pipeline import aws
 from pipeline.estimator.piecewise_linear import CURVES, PiecewiseLinear
@@ -42,6 +43,11 @@ def read_curves(model: aws.Model) -> dict[str, Curve]:
             f"Model {aws.quote(model)} cannot estimate every product "
             f"({aws.quote(error)}); train a new one."
         ) from error
+
+
+def most_orders_placed(curve: Curve) -> float:
+    """The most orders placed that a curve was learnt from; infinite if not known."""
+    return curve.orders_placed[-1] if isinstance(curve, PiecewiseLinear) else inf
 
 
 def as_piecewise_linear(curve: Curve) -> PiecewiseLinear:

@@ -1,7 +1,8 @@
-"""HTTP: requests and answers, limits, shutdown, documentation."""
+"""HTTP: requests and answers, limits, shutdown, documentation, metrics."""
 
 from pipeline.service.answers import Readiness
-from pipeline.service.application import add_endpoint, create_service
+from pipeline.service.application import add_endpoint, add_metrics, create_service
+from pipeline.service.estimate_metrics import EstimateMetrics
 from pipeline.service.estimates import (
     ORDERS_PLACED,
     Estimate,
@@ -14,11 +15,13 @@ from pipeline.service.server import DEFAULT_PORT, serve
 __all__ = [
     "DEFAULT_PORT",
     "Estimate",
+    "EstimateMetrics",
     "ModelEstimates",
     "ORDERS_PLACED",
     "Order",
     "Readiness",
     "add_endpoint",
+    "add_metrics",
     "create_service",
     "make_request_model",
     "serve",

@@ -8,21 +8,26 @@ from importlib.resources import files
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 PATH = "/docs"
+DOCUMENT = "/openapi.json"
 SCRIPT, STYLE, ICON = "swagger-ui-bundle.js", "swagger-ui.css", "favicon.png"
 
 
 def add_documentation(app: FastAPI) -> None:
     """Add Swagger UI, from the files of fastapi-offline, to an application."""
     page = get_swagger_ui_html(
-        openapi_url="/openapi.json",
+        openapi_url=DOCUMENT,
         title=f"{app.title} - Swagger UI",
         swagger_js_url=f"{PATH}/{SCRIPT}",
         swagger_css_url=f"{PATH}/{STYLE}",
         swagger_favicon_url=f"{PATH}/{ICON}",
     )
+
+    @app.get(DOCUMENT, include_in_schema=False)
+    async def document() -> JSONResponse:
+        return JSONResponse(app.openapi())
 
     @app.get(PATH, include_in_schema=False)
     async def documentation() -> HTMLResponse:

@@ -12,6 +12,7 @@ import resource
 import socket
 from functools import cache
 from http import HTTPStatus
+from time import perf_counter
 from typing import ClassVar, NoReturn
 
 from httptools import HttpParserError, HttpParserUpgrade
@@ -40,6 +41,9 @@ MAX_UNREAD_BYTES = 8 * 1024
 # That have more; each can make a request wait.
 MAX_UNREAD_CONNECTIONS = 100
 RETRY_AFTER_SECONDS = 1
+
+# Where the state of a request says when it was there as a whole (perf_counter).
+ARRIVED = "arrived"
 
 # What is refused, by status; the documentation lists the same.
 REFUSALS = {
@@ -236,6 +240,7 @@ class LimitedProtocol(HttpToolsProtocol):
         ):
             self.stop(503)
         self.arriving = False
+        self.scope["state"][ARRIVED] = perf_counter()
         super().on_headers_complete()
         super().on_body(self.body)
         super().on_message_complete()

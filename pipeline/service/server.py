@@ -24,6 +24,9 @@ log = logging.getLogger("pipeline")
 def serve(app: FastAPI) -> None:
     """Answer on HOST and PORT until SIGTERM or SIGINT, and all accepted by then.
 
+    Args:
+        app: One that create_service has made.
+
     Raises:
         RuntimeError: The port is taken or not allowed.
         ValueError: PORT is no port.
@@ -46,6 +49,7 @@ def serve(app: FastAPI) -> None:
         timeout_graceful_shutdown=MAX_ANSWERING_SECONDS,
     )
     server = GracefulServer(config)
+    app.state.metrics.connections = server.server_state.connections
     # For a signal that comes before uvicorn has its own handlers, and for the one that
     # it raises once more when it has ended: the exit code is to be 0.
     signal.signal(signal.SIGTERM, server.handle_exit)

@@ -311,6 +311,8 @@ def test_a_failure_says_nothing_of_the_inside() -> None:
             connection.sendall(REQUEST.replace(BODY, body))
             response, answer = read_answer(connection)
         assert_answers(address)
+        metrics = client.get(f"{address}/metrics").text
+    assert f'http_requests_total{{route="{ENDPOINT}",status="500"}} 1.0\n' in metrics
     assert response.status == 500
     assert json.loads(answer) == {"detail": FAILURE}
     assert response.headers["x-content-type-options"] == "nosniff"

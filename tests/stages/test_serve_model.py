@@ -17,6 +17,7 @@ from types_boto3_s3 import S3Client
 from pipeline import aws
 from pipeline.estimator import read_curves
 from pipeline.serve_model import create_app
+from pipeline.service.estimate_metrics import MAX_PRODUCTS
 from tests.programs import run_here
 from tests.stages.services import (
     DATASET,
@@ -238,6 +239,7 @@ def test_thousands_of_products_are_served_and_the_kept_ones_named(
     bucket: str,
 ) -> None:
     codes = [f"Größe {number}/ü" for number in range(5000)]
+    often = {"orders": 21, "learnt_from": DATASET.key, "number": 0}
     learnt = {"orders": 20, "learnt_from": DATASET.key, "number": 0}
     kept = {"orders": 12, "learnt_from": "datasets/w_2021-06-25.csv"}
     metadata = {
@@ -247,6 +249,7 @@ def test_thousands_of_products_are_served_and_the_kept_ones_named(
         },
         "products": {
             **{code: learnt | {"learnt_at": "2021-07-02T23:00:00Z"} for code in codes},
+            codes[4999]: often | {"learnt_at": "2021-07-02T23:00:00Z"},
             codes[7]: kept | {"learnt_at": "2021-06-25T23:00:00Z"},
         },
     }
@@ -257,18 +260,19 @@ def test_thousands_of_products_are_served_and_the_kept_ones_named(
             code: client.post(
                 address + ENDPOINT, json={"product_code": code, "orders_placed": 50}
             )
-            for code in [codes[0], codes[4999], "SKU001", codes[7].upper()]
+            for code in [codes[0], codes[3000], codes[4999], "SKU001", codes[7].upper()]
         }
         document = client.get(f"{address}/openapi.json").json()
         readiness = client.get(f"{address}/readyz").json()
         said = client.get(f"{address}/readyz/estimates").json()
+        metrics = client.get(f"{address}/metrics").text
     assert len(said["est_hours_to_dispatch"]) == 5000
     hours = {
         code: answer.json()["est_hours_to_dispatch"]
         for code, answer in answers.items()
         if answer.is_success
     }
-    assert hours == {codes[0]: 0.0, codes[4999]: 2499.5}
+    assert hours == {codes[0]: 0.0, codes[3000]: 1500.0, codes[4999]: 2499.5}
     assert answers["SKU001"].status_code == 422
     assert len(answers["SKU001"].content) < 300
     assert "'Größe 7/ü'" in answers[codes[7].upper()].json()["detail"][0]["msg"]
@@ -276,6 +280,13 @@ def test_thousands_of_products_are_served_and_the_kept_ones_named(
     assert request["properties"]["product_code"]["enum"] == sorted(codes)
     assert request["examples"][0]["product_code"] == codes[0]
     assert readiness["kept_products"] == {codes[7]: "2021-06-25T23:00:00+00:00"}
+    # Those with the most orders have series of their own, all others share one.
+    assert len(metrics) < 100_000
+    counts = "estimate_orders_placed_count"
+    assert metrics.count(f"\n{counts}{{") == MAX_PRODUCTS + 1
+    assert f'\n{counts}{{product="{codes[4999]}"}} 1.0\n' in metrics
+    assert f'\n{counts}{{product="{codes[0]}"}} 1.0\n' in metrics
+    assert f'\n{counts}{{product=""}} 1.0\n' in metrics
 
 
 @pytest.mark.once
@@ -288,6 +299,8 @@ def test_a_refused_model_is_passed_over_and_told(s3: S3Client, bucket: str) -> N
         s3.put_object(Bucket=bucket, Key=key, Body=b"torn")
     with running_service(bucket) as (_, address):
         ready = client.get(f"{address}/readyz").json()
+        metrics = client.get(f"{address}/metrics").text
+    assert "\nmodel_newer_refused 2.0\n" in metrics
     assert ready["status"] == "ready"
     assert ready["model_version"] == str(good)
     ahead, refusal = ready["refused"]

@@ -112,6 +112,19 @@ def test_models_that_cannot_be_used_are_passed_over(
         assert sentence in refusal
 
 
+def test_prometheus_is_told_what_every_service_tells(
+    service: tuple[str, aws.Model],
+) -> None:
+    address, model = service
+    assert client.post(address + ENDPOINT, json=FLOWER).is_success
+    metrics = client.get(f"{address}/metrics").text
+    assert f'http_requests_total{{route="{ENDPOINT}",status="200"}}' in metrics
+    delivery = model.train_dataset_key
+    assert f'model_info{{commit="NA",delivery="{delivery}",name="iris"}} 1.0' in metrics
+    assert "\nmodel_newer_refused 7.0\n" in metrics
+    assert "estimate" not in metrics
+
+
 @pytest.mark.parametrize("field", flowers.MEASUREMENTS)
 @pytest.mark.parametrize(
     "value",

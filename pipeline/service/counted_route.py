@@ -1,0 +1,60 @@
+"""A route that counts its answers, in the function that all of its requests run."""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from time import perf_counter
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+from pipeline.service.histogram import Histogram
+from pipeline.service.request_limits import ARRIVED
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+class CountedRoute(APIRoute):
+    """Counts its answers by status, and how soon they were made; those of exceptions,
+    their handlers count.
+
+    A middleware could do the same, and would take twice as long for it.
+
+    Attributes:
+        statuses: How many answers there were of each.
+        seconds: From when a request was there as a whole to when its answer was made.
+    """
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        # Prometheus sees no rise in what it has not seen before.
+        self.statuses = Counter({200: 0, 500: 0})
+        self.seconds = Histogram(SECONDS)
+        super().__init__(*args, **settings)
+
+    def check(self, request: Request) -> None:
+        """Look at a request before anything else does.
+
+        Raises:
+            HTTPException: It is not to be answered.
+        """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_counted(request: Request) -> Response:
+            self.check(request)
+            response = await handle(request)
+            self.count(response.status_code, request)
+            return response
+
+        return handle_counted
+
+    def count(self, status: int, request: Request) -> None:
+        """Count an answer that is about to be sent."""
+        now = perf_counter()
+        # Only our own server says when it arrived.
+        seconds = now - request.scope["state"].get(ARRIVED, now)
+        self.statuses[status] += 1
+        self.seconds.counts[bisect_left(SECONDS, seconds)] += 1
+        self.seconds.sum += seconds
