@@ -18,6 +18,7 @@ from pipeline.logs import configure_logger
 from pipeline.records import read_records, send
 
 PIPELINE = "time-to-dispatch"
+TITLE = "{pipeline}: the deployment failed"
 # A failed stage ends the deployment, and Bodywork runs this one, within minutes.
 RECENT = timedelta(minutes=30)
 
@@ -39,7 +40,7 @@ def main(
     if told:
         log.info(f'Training has told people already: "{told}".')
     else:
-        title = f"{pipeline_name}: the deployment failed"
+        title = TITLE.format(pipeline=pipeline_name)
         send(title, f"Deployment of {pipeline_name} failed: {exception_message}")
 
 

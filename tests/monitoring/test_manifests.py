@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 import yaml
 from cloudcoil.models.prometheus_operator.v1 import PodMonitor, PrometheusRule
 
+from pipeline import report_failure
+from pipeline.records import Outcome, RunRecord, Thresholds, compose_title
 from tests.deploy.test_cluster import BODYWORK_NAMESPACE, NAMESPACE, PATCH, only
 from tests.monitoring.manifests import (
     DASHBOARD,
@@ -126,8 +129,24 @@ def test_every_series_is_one_that_somebody_tells() -> None:
     assert len(ours) > 8
 
 
-def test_each_alert_has_its_section_in_the_runbook() -> None:
-    assert re.findall(r"^## (.+)$", RUNBOOK, re.MULTILINE) == NAMES
+def titles() -> list[str]:
+    """What is told of a run, and of a deployment, as their titles end."""
+    run = RunRecord(
+        pipeline="any",
+        outcome=Outcome.REFUSED,
+        started=datetime.now(UTC),
+        thresholds=Thresholds(error=0.8, warning=0.9),
+    )
+    failed = run.model_copy(update={"outcome": Outcome.FAILED})
+    good = run.model_copy(update={"outcome": Outcome.PUBLISHED})
+    warned = good.model_copy(update={"warnings": ["It is odd.", "So is this."]})
+    told = [compose_title(each, good) for each in (run, failed, warned)]
+    told += [compose_title(good, failed), report_failure.TITLE.format(pipeline="any")]
+    return [each.removeprefix("any: ").replace("with 2", "with") for each in told]
+
+
+def test_each_alert_and_message_has_its_section_in_the_runbook() -> None:
+    assert re.findall(r"^## (.+)$", RUNBOOK, re.MULTILINE) == titles() + NAMES
     for section in re.split("^## ", RUNBOOK, flags=re.MULTILINE)[1:]:
         parts = re.findall(r"^\*\*([\w ]+?)\.?\*\*", section, re.MULTILINE)
         assert parts == ["Means", "How urgent", "Look at", "Do", "Call"], section
@@ -152,7 +171,7 @@ def test_each_command_of_the_runbook_is_a_command() -> None:
     for command in blocks + inline:
         assert "\n" not in command
         subprocess.run(["sh", "-n", "-c", command], check=True)
-        assert command.split()[0] in {"kubectl", "git", ".venv/bin/python"}
+        assert command.split()[0] in {"kubectl", "git", ".venv/bin/python", "set"}
 
 
 def test_each_panel_of_the_dashboard_has_a_title_and_a_place() -> None:
