@@ -92,7 +92,8 @@ class LimitedProtocol(HttpToolsProtocol):
         4: it offers to go on in another protocol: what the parser would take for that
            is parsed again as HTTP, with the head, from which the offer is taken.
 
-    From each of them to REFUSED, and never back: too many, too much, too late or no HTTP.
+    From each of them to REFUSED, and never back: too many, too much, too late or no
+    HTTP.
 
     Attributes:
         unread: All connections that have more than MAX_UNREAD_BYTES to send.

@@ -76,8 +76,9 @@ def test_a_week_of_which_no_product_can_be_learnt_is_refused() -> None:
     with pytest.raises(DeliveryRefused) as refusal:
         examine_delivery(few, SOURCE, None)
     assert str(refusal.value) == (
-        f"Delivery {SOURCE} refused: column product_code: no product has 10 orders, the "
-        "fewest to learn from; deliver the whole week again under a newer timestamp."
+        f"Delivery {SOURCE} refused: column product_code: no product has 10 orders, "
+        "the fewest to learn from; deliver the whole week again under a newer "
+        "timestamp."
     )
 
 
