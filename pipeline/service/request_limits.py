@@ -10,6 +10,7 @@ import asyncio
 import json
 import resource
 import socket
+from enum import Enum, auto
 from functools import cache
 from http import HTTPStatus
 from time import perf_counter
@@ -72,19 +73,40 @@ def max_connections() -> int:
     return min(MAX_CONNECTIONS, files - RESERVED_FILES)
 
 
+class Arrival(Enum):
+    """How much of a request has come that uvicorn has not been given yet."""
+
+    NOTHING = auto()
+    HEAD = auto()
+    BODY = auto()
+    REFUSED = auto()
+
+
 class LimitedProtocol(HttpToolsProtocol):
     """One connection: uvicorn's, with limits.
+
+    A request arrives so, while those before it may still be answered:
+
+        NOTHING --1--> HEAD --2--> BODY --3--> NOTHING
+                         ^----4------+
+
+        1: its first byte has come;
+        2: all its headers have;
+        3: all its body has, and uvicorn hears of it, from its first header on;
+        4: it offers to go on in another protocol: what the parser would take for that
+           is parsed again as HTTP, with the head, from which the offer is taken.
+
+    From each of them to REFUSED, and never back: too many, too much, too late or no
+    HTTP.
 
     Attributes:
         unread: All connections that have more than MAX_UNREAD_BYTES to send.
         began: When the connection was opened, or its latest request began to arrive, or
             was refused (seconds of the loop's clock).
         answering: The latest request whose answer has begun to be made.
-        arriving: Whether a request has begun to arrive and is not whole.
-        head_arrived: Whether its headers are.
+        arrival: How much of the next request has come.
         received_bytes: How much of it has come in earlier pieces.
         refusal: Status to refuse with what cannot be parsed.
-        refused: Whether a request was refused: no more is read from this connection.
     """
 
     unread: ClassVar[set["LimitedProtocol"]] = set()
@@ -96,7 +118,7 @@ class LimitedProtocol(HttpToolsProtocol):
         transport.set_write_buffer_limits(MAX_UNREAD_BYTES)
         connection = transport.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        self.arriving = self.head_arrived = self.refused = False
+        self.arrival = Arrival.NOTHING
         self.answering: RequestResponseCycle | None = None
         self.received_bytes = 0
         self.body = b""
@@ -120,11 +142,12 @@ class LimitedProtocol(HttpToolsProtocol):
         rest = self.began + MAX_SECONDS - self.loop.time()
         if rest <= 0:
             rest = MAX_SECONDS
-            closing = self.refused or self.transport.is_closing()
+            refused = self.arrival is Arrival.REFUSED
+            closing = refused or self.transport.is_closing()
             if closing or self.transport.get_write_buffer_size():
                 self.transport.abort()
                 return
-            if self.arriving:
+            if self.is_arriving():
                 self.refuse(408)
             elif not self.cycle:
                 self.transport.close()
@@ -132,7 +155,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         """Close what stays idle: empty lines between two requests do not count."""
-        if not self.arriving and not self.is_answering():
+        if not self.is_arriving() and not self.is_answering():
             super().timeout_keep_alive_handler()
 
     def pause_writing(self) -> None:
@@ -147,15 +170,16 @@ class LimitedProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
-        if self.refused:
+        if self.arrival is Arrival.REFUSED:
             return
         try:
             self.parse(data)
         except HttpParserError:
             self.refuse(self.refusal)
-        if self.arriving:
+        if self.is_arriving():
             self.received_bytes += len(data)
-            if not self.head_arrived and self.received_bytes > MAX_HEAD_BYTES:
+            in_head = self.arrival is Arrival.HEAD
+            if in_head and self.received_bytes > MAX_HEAD_BYTES:
                 self.refuse(431)
             elif self.received_bytes > MAX_HEAD_BYTES + MAX_BODY_BYTES:
                 self.refuse(413)
@@ -193,26 +217,29 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def has_spoken(self) -> bool:
         """Tell whether a request has come, or has begun to."""
-        return self.arriving or self.refused or self.cycle is not None
+        return self.arrival is not Arrival.NOTHING or self.cycle is not None
+
+    def is_arriving(self) -> bool:
+        return self.arrival in (Arrival.HEAD, Arrival.BODY)
 
     def is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.arriving, self.head_arrived = True, False
+        self.arrival = Arrival.HEAD
         self.received_bytes = 0
         self.body = b""
         self.began = self.loop.time()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take the headers; what follows a chunked body are none (RFC 9110, 6.5.1)."""
-        if not self.head_arrived:
+        if self.arrival is Arrival.HEAD:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Check what is known by now; uvicorn hears of it when the request is whole."""
-        self.head_arrived = True
+        self.arrival = Arrival.BODY
         head_bytes = len(self.url)
         for name, value in self.headers:
             head_bytes += len(name) + len(value)
@@ -239,7 +266,7 @@ class LimitedProtocol(HttpToolsProtocol):
             or len(self.pipeline) >= MAX_WAITING_REQUESTS_OF_A_CONNECTION
         ):
             self.stop(503)
-        self.arriving = False
+        self.arrival = Arrival.NOTHING
         self.scope["state"][ARRIVED] = perf_counter()
         super().on_headers_complete()
         super().on_body(self.body)
@@ -262,7 +289,7 @@ class LimitedProtocol(HttpToolsProtocol):
         To close at once would reset the connection of a client that still sends, and
         the refusal would be lost with it (RFC 9112, section 9.6).
         """
-        self.refused, self.arriving = True, False
+        self.arrival = Arrival.REFUSED
         self.began = self.loop.time()
         self.body = b""
         refusal_log.count(status)
@@ -285,5 +312,5 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Close when the service ends, but not while a request is arriving."""
-        if not self.arriving:
+        if not self.is_arriving():
             super().shutdown()

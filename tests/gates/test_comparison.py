@@ -71,3 +71,10 @@ def test_it_reads_as_a_sentence() -> None:
         "+1.000 hours of mean absolute error, 99% interval +1.000 to +1.000, "
         "on 200 orders"
     )
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_fewer_than_two_orders_show_nothing(rows: int) -> None:
+    alone = compare_errors(np.ones(rows), np.zeros(rows), np.ones(rows))
+    assert alone == Comparison(0.0, -np.inf, np.inf, rows, 0.0)
+    assert not alone.is_worse and not alone.shows_enough

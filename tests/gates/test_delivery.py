@@ -73,6 +73,11 @@ def spoil(column: str, *values: object) -> Callable[[DataFrame], DataFrame]:
             "line 2",
         ),
         (
+            spoil("hours_to_dispatch", "7,5"),
+            "column hours_to_dispatch: 1 row is not numeric (7,5), the first in "
+            "line 2: 7,5 has a comma where 7.5 is meant",
+        ),
+        (
             spoil("orders_placed", -1),
             "column orders_placed: 1 row is negative (-1), the first in line 2",
         ),

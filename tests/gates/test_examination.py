@@ -11,7 +11,9 @@ from sklearn.dummy import DummyRegressor
 from pipeline import aws
 from pipeline.estimator import Champion, read_champion
 from pipeline.gates import DeliveryRefused, examine_delivery
-from pipeline.gates.examination import ServiceError
+from pipeline.gates.delivery import NAMED
+from pipeline.gates.examination import ServiceError, describe_shifts
+from pipeline.gates.shift import Shift
 from sandbox.orders import HOURS_PER_ORDER, make_products, make_week
 
 pytestmark = pytest.mark.once
@@ -66,6 +68,18 @@ def test_ten_orders_are_enough_to_be_learnt(count: int, is_learnt: bool) -> None
     assert ("SKU006" in set(examined.orders["product_code"])) is is_learnt
     told = "learnt for the first time: SKU006." if is_learnt else "unknown products"
     assert any(told in warning for warning in examined.warnings)
+
+
+def test_a_week_of_which_no_product_can_be_learnt_is_refused() -> None:
+    week = make_week(rows=1000, seed=1)
+    few = week.groupby("product_code").head(9).reset_index(drop=True)
+    with pytest.raises(DeliveryRefused) as refusal:
+        examine_delivery(few, SOURCE, None)
+    assert str(refusal.value) == (
+        f"Delivery {SOURCE} refused: column product_code: no product has 10 orders, "
+        "the fewest to learn from; deliver the whole week again under a newer "
+        "timestamp."
+    )
 
 
 def test_a_known_product_that_is_rare_is_kept() -> None:
@@ -138,3 +152,17 @@ def test_grown_is_what_is_a_quarter_more_and_no_chance(
     mean: float, lower: float, at_birth: float | None, has_grown: bool
 ) -> None:
     assert ServiceError(mean, lower, at_birth, 1000).has_grown is has_grown
+
+
+def test_the_error_in_service_reads_as_a_sentence() -> None:
+    said = "mean absolute error 1.000 hours on the 9 orders of this delivery, "
+    assert str(ServiceError(1.0, 0.9, 0.8, 9)) == f"{said}0.800 at its birth"
+    assert str(ServiceError(1.0, 0.9, None, 9)) == f"{said}unknown at its birth"
+
+
+def test_the_first_shifts_are_named_and_the_others_counted() -> None:
+    shifts = [Shift(f"SKU{each}", 3.0, 100 - each) for each in range(NAMED + 2)]
+    named = "; ".join(f"SKU{each} 3 times" for each in range(NAMED))
+    told = describe_shifts(shifts[:NAMED])
+    assert told.endswith(f" from line {101 - NAMED} on: {named}")
+    assert describe_shifts(shifts).endswith(f" on: {named}; and 2 more products")

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from sklearn.tree import DecisionTreeRegressor
 
 from pipeline.gates.model_logic import (
+    BUSY_DAY_ORDERS,
+    ENOUGH_TO_RISE,
     NEGATIVE,
     NOT_INCREASING,
     OUTLIER,
@@ -80,3 +82,17 @@ def test_a_fall_in_a_single_piece_of_a_curve_is_found() -> None:
     orders = [0.0, 120.0, 120.5, 200.0]
     model.curves_[4] = PiecewiseLinear(orders, [0.0, 12.0, 11.9, 20.0])
     assert find_model_faults(model, FEATURES, HOURS) == [NOT_INCREASING]
+
+
+@pytest.mark.parametrize(
+    "busiest, faults", [(BUSY_DAY_ORDERS, [NOT_INCREASING]), (BUSY_DAY_ORDERS - 1, [])]
+)
+def test_a_projection_is_judged_by_the_busiest_day_that_it_has_seen(
+    busiest: float, faults: list[str]
+) -> None:
+    orders = np.linspace(0, busiest, ENOUGH_TO_RISE)
+    features = np.column_stack([orders, np.zeros(ENOUGH_TO_RISE)])
+    tree = DecisionTreeRegressor().fit(features, orders)
+    model = MonotoneTreeRegressor.from_fitted(tree, features)
+    model.curves_[0] = PiecewiseLinear([0.0, 1.0, busiest], [9.0, 9.0, 9.0])
+    assert find_model_faults(model, features, HOURS) == faults

@@ -74,3 +74,9 @@ def test_a_product_without_any_time_has_no_shift() -> None:
 
 def test_what_is_no_number_is_large() -> None:
     assert Shift("SKU001", float("nan"), 2).is_large
+
+
+def test_it_says_what_the_hours_look_like_if_like_anything() -> None:
+    minutes = "SKU001 60.1 times, which looks like minutes"
+    assert str(Shift("SKU001", 60.1, 2)) == minutes
+    assert str(Shift("SKU001", 3.0, 2)) == "SKU001 3 times"

@@ -134,3 +134,24 @@ async def test_refusals_are_logged_anew_when_their_time_is_over(
         (logging.WARNING, "Refused requests within 60 seconds: 2 with 400."),
         (logging.WARNING, "Refused requests within 60 seconds: 1 with 400."),
     ]
+
+
+@on_a_moved_clock
+async def test_the_request_that_is_answered_hears_that_its_client_has_left() -> None:
+    """Not only the latest one, which has not begun to be answered."""
+    asked = Server().connect(saying=BIG_REQUEST * 3, reads=False)
+    await asyncio.sleep(MOMENT)
+    answered = asked.protocol.answering
+    assert answered is not None and answered is not asked.protocol.cycle
+    asked.leave()
+    await asyncio.sleep(MOMENT)
+    assert answered.disconnected
+
+
+@on_a_moved_clock
+async def test_the_answer_to_what_came_before_a_refusal_is_the_last() -> None:
+    confused = Server().connect(saying=REQUEST + b"garbage\r\n\r\n")
+    await asyncio.sleep(MOMENT)
+    assert confused.received.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"connection: close\r\n" in confused.received
+    assert confused.ended == "closed"
