@@ -80,13 +80,14 @@ def run_in_a_terminal(*command: str) -> Iterator["subprocess.Popen[str]"]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        start_new_session=True,
     ) as terminal:
         try:
             yield terminal
         finally:
-            with suppress(ProcessLookupError):
-                os.killpg(terminal.pid, signal.SIGKILL)
+            # Each has a session of its own, so that no group holds them all.
+            for process in (*find_descendants(terminal.pid), terminal.pid):
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
 
 
 def test_make_run_trains_serves_and_answers_until_ctrl_c() -> None:
