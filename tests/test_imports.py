@@ -1,6 +1,7 @@
 """The rooms keep to themselves, and nothing happens on import."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -145,6 +146,17 @@ def test_the_pipeline_knows_nothing_of_what_is_around_it(path: Path) -> None:
 def test_storage_and_search_know_nothing_of_orders(room: str) -> None:
     for path in (ROOT / "pipeline" / room).glob("*.py"):
         assert imported_rooms(path) <= {room, "logs"}
+
+
+def test_the_engineers_page_tells_of_these_floors() -> None:
+    page = (ROOT / "docs" / "engineer.md").read_text()
+    told: dict[int, set[str]] = {}
+    for floor, rooms in re.findall(r"^\| (\d) \| (.*?) \|", page, re.MULTILINE):
+        names = re.findall(r"`(\w+)(?:/|\.py)`", rooms)
+        told.setdefault(int(floor), set()).update(names)
+    assert told == {
+        floor: rooms - {"__init__"} for floor, rooms in enumerate(FLOORS)
+    }
 
 
 def test_the_hall_is_not_crowded() -> None:
