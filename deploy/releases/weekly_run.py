@@ -24,6 +24,7 @@ from deploy.releases.deployment import deploy
 from deploy.releases.late_delivery import LateDelivery
 from deploy.releases.lease import WEEKLY_RUN, Lease
 from deploy.releases.released_code import clone_released, run_module
+from deploy.releases.reports import publishing_reports
 from deploy.releases.rollout import Rollout, last_logs
 from deploy.releases.schedule import Schedule
 from deploy.releases.withdrawal import withdraw_models
@@ -90,7 +91,8 @@ def deploy_released(
         with lease.hold(say):
             with clone_released(schedule) as (release, _):
                 say(f"Deploying {release.tag}, which is released.")
-            version = deploy_or_withdraw(Rollout(cluster, release), launcher)
+            with publishing_reports(cluster, release, say):
+                version = deploy_or_withdraw(Rollout(cluster, release), launcher)
     finally:
         signal.alarm(0)
     say(f"{release.tag} answers with {version}.")
