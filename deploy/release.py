@@ -44,6 +44,7 @@ from deploy.releases import (
     find_release,
     last_logs,
     make_release,
+    publishing_reports,
     released_tag,
     released_template,
     template_of,
@@ -75,7 +76,7 @@ def main(tag: str | None, root: Path = ROOT) -> None:
     Lease(cluster, manifest, "").read()
     release = find_release(tag, root) if tag else make_release(root)
     lease = Lease(cluster, release.schedule, f"the release of {release.tag}")
-    with lease.hold(say):
+    with lease.hold(say), publishing_reports(cluster, release, say):
         schedule = Schedule(cluster, release.schedule)
         rollout = Rollout(cluster, release)
         serving, scheduled = cluster.find(rollout.path), schedule.read()

@@ -1,9 +1,9 @@
-"""The stage that Bodywork runs when a deployment failed: tell the operators.
+"""What Bodywork and the weekly run call when a deployment failed: tell the operators.
 
 Usage: python -m pipeline.report_failure [PIPELINE [S3_BUCKET]]
 
 PIPELINE is the name that the message gives to what failed, by default time-to-dispatch.
-Logs an ERROR with Bodywork's sentence, EXCEPTION_MESSAGE of the environment, and tells
+Logs an ERROR with what happened, EXCEPTION_MESSAGE of the environment, and tells
 the channels in ALERT_URLS, Apprise's addresses of Slack, Teams, e-mail and others. With
 S3_BUCKET, nobody is told a second time of what training has told them already: that the
 run was refused, or failed. A channel that cannot be reached is told in the log alone.
@@ -31,7 +31,7 @@ def main(
     """Report a failure.
 
     Args:
-        exception_message: What Bodywork says.
+        exception_message: Why.
         pipeline_name: Whose deployment failed.
         s3_bucket: Where training leaves its records; "" for nowhere.
     """

@@ -27,6 +27,8 @@ POLL_SECONDS = 1
 ERROR = re.compile(r"^\S+ - ERROR - \S+ - (.+)$", re.MULTILINE)
 # Before it, in a line of its own that is not broken, as those of Bodywork's log are.
 CAUSE = "Its log says: "
+# When the stage that tells people has succeeded, which not each failure is followed by.
+TOLD = "The failure was reported."
 # A pod that a drained node has ended is made again, and its failure is nobody's.
 RETRY_DISRUPTED_PODS = {
     "rules": [
@@ -67,7 +69,8 @@ def create_job(job: Any) -> None:
 
 
 def say_why(workflow: dict[str, Any]) -> None:
-    """Let what is told of a failure say what the log of the stage does, which is lost.
+    """Let what is told of a failure say what the log of the stage does, which is lost,
+    and whoever runs Bodywork know that it was told.
 
     Args:
         workflow: Bodywork's functions that print logs and run what follows a failure.
@@ -85,6 +88,7 @@ def say_why(workflow: dict[str, Any]) -> None:
             failure = RuntimeError(f"{failure}: {causes[-1]}")
             print(f"{CAUSE}{causes[-1]}", flush=True)
         run_failure_stage(configuration, failure, *others)
+        print(TOLD, flush=True)
 
     workflow["print_pod_logs"] = print_and_note
     workflow["_run_failure_stage"] = run_and_say

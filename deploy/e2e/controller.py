@@ -9,6 +9,8 @@ from deploy.e2e.manifests import HERE, containers, load
 from deploy.e2e.pods import pods_of_job, read_logs, wait_for_job
 from deploy.kubernetes_api import NotYetError, path_of, wait_for
 from deploy.releases import Lease, Release, Schedule, released_tag
+from deploy.releases.reports import NAME as REPORTS
+from deploy.releases.stage_job import read_log
 
 # A training, a rollout and its rollback, with an image to pull for each.
 TIMEOUT_SECONDS = 1200
@@ -156,6 +158,21 @@ def evict(environment: Environment, namespace: str, selector: str) -> None:
         metadata = {"name": name, "namespace": namespace}
         eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
         cluster.request("POST", f"{path}/{name}/eviction", eviction)
+
+
+def wait_for_reports(environment: Environment) -> str:
+    """Wait until the last deployment has published its pages; returns what it says.
+
+    Raises:
+        RuntimeError: It has not.
+    """
+    cluster, pods = environment.cluster, f"{environment.namespace}/pods"
+    path = f"/apis/batch/v1/namespaces/{environment.name}/jobs/{REPORTS}"
+    ended = wait_for_job(cluster, path, TIMEOUT_SECONDS, watched=pods)
+    log = read_log(cluster, REPORTS, environment.name)
+    if ended["type"] == "Failed":
+        raise RuntimeError(f"The pages of the runs are not published.\n{log}")
+    return log
 
 
 def finish(environment: Environment, job: Job) -> tuple[bool, str]:

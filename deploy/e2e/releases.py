@@ -10,6 +10,7 @@ import yaml
 
 from deploy.e2e.manifests import containers, rename
 from deploy.releases import ENDPOINT, ROOT, SCHEDULE, Release, git
+from deploy.releases.repository import describe
 
 # Bodywork clones over HTTPS alone; Git is given the sandbox's address for this one.
 HOST = "https://sandbox.invalid/"
@@ -87,7 +88,7 @@ def make_releases(directory: Path, name: str, image: str) -> dict[str, Release]:
         git(code, *COMMITTER, "commit", "--quiet", "--allow-empty", "--message", tag)
         git(code, "tag", "--no-sign", tag)
         commit = git(code, "rev-parse", "HEAD")
-        releases[tag] = Release(tag, commit, REPOSITORY, configuration, schedule)
+        releases[tag] = describe(code, tag, commit, REPOSITORY)
     git(code, "bundle", "create", "--quiet", str(directory / BUNDLE), *releases)
     return releases
 

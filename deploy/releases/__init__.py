@@ -2,6 +2,7 @@
 
 from deploy.releases.deployment import deploy
 from deploy.releases.lease import WEEKLY_RUN, Lease, LeaseLostError
+from deploy.releases.reports import publishing_reports
 from deploy.releases.repository import (
     ROOT,
     SCHEDULE,
@@ -44,6 +45,7 @@ __all__ = [
     "git",
     "last_logs",
     "make_release",
+    "publishing_reports",
     "released_tag",
     "released_template",
     "template_of",

@@ -8,13 +8,24 @@ from collections.abc import Sequence
 from contextlib import suppress
 from tempfile import TemporaryDirectory
 
+from deploy.bodywork.launch import CAUSE, TOLD
 from deploy.releases.repository import Release
 
 FAILURE = re.compile(r"Deployment failed --> (.*)")
-# What launch.py adds.
-CAUSE = re.compile(r"^Its log says: (.*)")
 # To remove its Jobs, or to roll back, when it is interrupted.
 ENDING_SECONDS = 30
+
+
+class BodyworkError(RuntimeError):
+    """Bodywork has failed.
+
+    Attributes:
+        is_told: Whether it has run the stage that tells people.
+    """
+
+    def __init__(self, sentence: str, is_told: bool) -> None:
+        super().__init__(sentence)
+        self.is_told = is_told
 
 
 def run_bodywork(launcher: Sequence[str], release: Release) -> None:
@@ -24,9 +35,10 @@ def run_bodywork(launcher: Sequence[str], release: Release) -> None:
         launcher: The command that starts Bodywork.
 
     Raises:
-        RuntimeError: It failed; with what it says, and what the log of its stage does.
+        BodyworkError: It failed; with what it says, and what the log of its stage does.
     """
     failure = cause = ""
+    is_told = False
     # What a run leaves in its directory would make the next one fail.
     with (
         TemporaryDirectory() as directory,
@@ -49,8 +61,9 @@ def run_bodywork(launcher: Sequence[str], release: Release) -> None:
                 print(line, end="", flush=True)
                 if said := FAILURE.search(line):
                     failure = said[1].strip()
-                if said := CAUSE.search(line):
-                    cause = f": {said[1].strip()}"
+                if line.startswith(CAUSE):
+                    cause = f": {line.removeprefix(CAUSE).strip()}"
+                is_told |= line.startswith(TOLD)
         except BaseException:
             # Bodywork then removes its job, or rolls back.
             process.send_signal(signal.SIGINT)
@@ -62,4 +75,4 @@ def run_bodywork(launcher: Sequence[str], release: Release) -> None:
             raise
     if process.returncode:
         failure = failure or f"Bodywork's exit code is {process.returncode}."
-        raise RuntimeError(failure + cause)
+        raise BodyworkError(failure + cause, is_told)

@@ -28,7 +28,7 @@ def deploy(
     """
     cluster, release = rollout.cluster, rollout.release
     for name in remove_leftover_jobs(cluster, release.namespace):
-        print(f"Removed job {name}, which an interrupted run had left.", flush=True)
+        print(f"Removed job {name}, which an earlier run had left.", flush=True)
     started = cluster.now()
     run_bodywork(launcher, release)
     rollout.check_code()

@@ -3,24 +3,17 @@
 What lies in S3, the release's own code tells: the pipeline's command for deliveries.
 """
 
-import os
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from datetime import datetime, time, timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from deploy.kubernetes_api import Cluster, NotYetError, wait_for
-from deploy.releases.repository import Release, clone_release
+from deploy.releases.released_code import clone_released, run_module
 from deploy.releases.rollout import Rollout
-from deploy.releases.schedule import Schedule, released_repository, released_tag
+from deploy.releases.schedule import Schedule
 
 # On the first Monday after the run was due, in its time zone.
 LAST = time(6)
 PAUSE_SECONDS = 3600
-# Python of the stages, in the image.
-PYTHON = "python"
 
 
 class LateDelivery:
@@ -44,7 +37,7 @@ class LateDelivery:
             Whether it is still to be trained on; if not, its model serves.
 
         Raises:
-            RuntimeError: It has not come until Monday; the webhook was told.
+            RuntimeError: It has not come until Monday.
         """
 
         def ask() -> bool:
@@ -59,10 +52,9 @@ class LateDelivery:
         try:
             return wait_for(ask, seconds, PAUSE_SECONDS)
         except NotYetError as error:
-            failure = f"No delivery to train on by {self.last:%A %H:%M} UTC: {error}"
-            with suppress(RuntimeError):
-                self.tell(failure)
-            raise RuntimeError(failure) from error
+            raise RuntimeError(
+                f"No delivery to train on by {self.last:%A %H:%M} UTC: {error}"
+            ) from error
 
     def ask(self) -> bool:
         """Ask whether it is to be trained on.
@@ -85,47 +77,3 @@ class LateDelivery:
                 # Where nothing answers, a deployment may help.
                 return True
             return f"|train_dataset_key:{key}|" not in version
-
-    def tell(self, failure: str) -> None:
-        """Tell the webhook, as Bodywork does when a deployment failed."""
-        with clone_released(self.schedule) as (release, directory):
-            name = release.configuration["pipeline"]["name"]
-            message = {"EXCEPTION_MESSAGE": failure}
-            run_module(directory, "pipeline.report_failure", name, **message)
-
-
-@contextmanager
-def clone_released(schedule: Schedule) -> Iterator[tuple[Release, Path]]:
-    """Clone what is released, for the time of a with block; yields it and where it is.
-
-    Raises:
-        RuntimeError: Nothing is released, or Git failed.
-    """
-    found = schedule.read()
-    tag = released_tag(found)
-    if not tag:
-        raise RuntimeError(
-            "Nothing is released yet: run python -m deploy.release first."
-        )
-    with TemporaryDirectory() as directory:
-        path = Path(directory)
-        yield clone_release(released_repository(found), tag, path), path
-
-
-def run_module(directory: Path, module: str, *arguments: str, **variables: str) -> str:
-    """Run a module of a clone as its stages are run; returns what it prints.
-
-    Raises:
-        RuntimeError: It failed; with what it says.
-    """
-    process = subprocess.run(
-        [PYTHON, "-m", module, *arguments],
-        cwd=directory,
-        env={**os.environ, **variables},
-        capture_output=True,
-        text=True,
-    )
-    if process.returncode:
-        said = process.stderr.strip() or f"{module} ended with {process.returncode}."
-        raise RuntimeError(said.splitlines()[-1])
-    return process.stdout.strip()

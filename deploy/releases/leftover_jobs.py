@@ -1,4 +1,4 @@
-"""The Jobs that an interrupted deployment left behind, on which the next would fail.
+"""The Jobs that an earlier deployment left behind, on which the next might fail.
 
 Bodywork names a Job by its stage, and fails if one of that name is there.
 """
@@ -37,7 +37,7 @@ def remove_leftover_jobs(cluster: Cluster, namespace: str) -> list[str]:
         wait_for(check_gone, REMOVAL_TIMEOUT_SECONDS)
     except RuntimeError as error:
         raise RuntimeError(
-            f"Jobs that an interrupted run left behind could not be removed ({error}); "
+            f"Jobs that an earlier run left behind could not be removed ({error}); "
             f"kubectl -n {namespace} delete jobs --all does."
         ) from error
     return names

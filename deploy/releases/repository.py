@@ -15,6 +15,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 CONFIGURATION = "bodywork.yaml"
 SCHEDULE = "deploy/cluster/schedule.yaml"
+REPORTS = "pipeline/report.py"
 PREFIX = "release-"
 # Bodywork makes a label's value of it.
 TAG = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
@@ -31,6 +32,7 @@ class Release:
         repository: The URL from which pods clone it.
         configuration: Its bodywork.yaml.
         schedule: Its weekly run, a CronJob without image and arguments.
+        has_reports: Whether its code makes pages of the runs.
     """
 
     tag: str
@@ -38,6 +40,7 @@ class Release:
     repository: str
     configuration: dict[str, Any]
     schedule: dict[str, Any]
+    has_reports: bool
 
     @property
     def image(self) -> str:
@@ -134,11 +137,12 @@ def describe(root: Path, tag: str, commit: str, repository: str) -> Release:
         git(root, "cat-file", "-e", f"{commit}^{{commit}}")
     except RuntimeError:
         git(root, "fetch", "--quiet", "origin", f"refs/tags/{tag}")
-    documents = [
+    configuration, schedule = (
         yaml.safe_load(git(root, "show", f"{commit}:{path}"))
         for path in (CONFIGURATION, SCHEDULE)
-    ]
-    return Release(tag, commit, repository, *documents)
+    )
+    has_reports = bool(git(root, "ls-tree", commit, REPORTS))
+    return Release(tag, commit, repository, configuration, schedule, has_reports)
 
 
 def list_tags(root: Path, pattern: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from deploy.bodywork import launch
 from tests.deploy.api_server import recorded
 from tests.deploy.test_release import FORESEEN
 from tests.deploy.world import DEPLOYMENT, LEASE, PREVIOUS, RUNS, SCHEDULE, World
@@ -100,7 +101,7 @@ def test_one_that_is_refused_is_a_failure_at_once(
 ) -> None:
     """Bodywork has told it; the corrected one is trained on by hand."""
     world.deliver(FRIDAY)
-    world.let_bodywork_end(FORESEEN, exit_code=1)
+    world.let_bodywork_end(f"{FORESEEN}\n{launch.TOLD}", exit_code=1)
     world.works = False
     assert world.run_weekly(job) == FORESEEN.partition("--> ")[2]
     assert (clock.seconds, world.told()) == (0, "")
@@ -123,7 +124,7 @@ def test_one_that_a_release_has_trained_on_needs_nothing(
 
     world.api.before["GET", SCHEDULE][2] = release
     assert world.run_weekly(job) == ""
-    assert world.calls() == []
+    assert (world.calls(), world.told(), world.jobs) == ([], "", [])
     assert "Nothing to do: a model trained on this" in capsys.readouterr().out
 
 

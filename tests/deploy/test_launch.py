@@ -88,4 +88,24 @@ def test_what_the_log_of_a_failed_stage_says_is_told(
         "job=train-model have failed: Error encountered - no good",
         "namespace",
     ]
-    assert capsys.readouterr().out == f"{launch.CAUSE}Error encountered - no good\n"
+    assert capsys.readouterr().out.splitlines() == [
+        launch.TOLD,
+        f"{launch.CAUSE}Error encountered - no good",
+        launch.TOLD,
+    ]
+
+
+def test_what_could_not_be_reported_is_not_said_to_be(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def run_failure_stage(*_: object) -> None:
+        raise RuntimeError("job=report-failure have failed")
+
+    functions: dict[str, Any] = {
+        "print_pod_logs": print,
+        "_run_failure_stage": run_failure_stage,
+    }
+    launch.say_why(functions)
+    with pytest.raises(RuntimeError, match="report-failure"):
+        functions["_run_failure_stage"]("configuration", RuntimeError("failed"))
+    assert capsys.readouterr().out == ""

@@ -10,9 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import kubernetes_validate
 import pytest
-import yaml
 from pandas import DataFrame
 from sklearn.dummy import DummyRegressor
 
@@ -20,7 +18,6 @@ from deploy.kubernetes_api import ApiError
 from deploy.releases.withdrawal import NAME
 from pipeline import aws
 from pipeline.estimator import read_curves
-from tests.deploy.test_cluster import VERSIONS
 from tests.deploy.test_release import FORESEEN, answer_of_new_release
 from tests.deploy.world import DEPLOYMENT, JOBS, PREVIOUS, World
 
@@ -31,9 +28,10 @@ NOON = datetime(2021, 7, 10, 12, tzinfo=UTC)
 
 
 def arguments_of(job: Any) -> list[str]:
-    """Of the command that a Job runs, without what is cloned."""
+    """Of the command that a Job runs, without what is cloned and the module."""
     [container] = job["spec"]["template"]["spec"]["containers"]
-    return list(container["args"][2:])
+    assert container["args"][2] == "pipeline.models"
+    return list(container["args"][3:])
 
 
 def test_a_failed_release_withdraws_what_it_has_published(
@@ -44,12 +42,13 @@ def test_a_failed_release_withdraws_what_it_has_published(
     order: list[str] = []
 
     def run_job(made: Any) -> None:
-        order.append(world.serving())
+        if made["metadata"]["name"] == NAME:
+            order.append(world.serving())
         world.run_job(made)
 
     world.api.made = run_job
     assert world.release().endswith(f"; {PREVIOUS} serves.")
-    [tag], [job] = world.calls(), world.jobs
+    [tag], [job] = world.calls(), world.jobs_of(NAME)
     # Those who ask are answered first.
     assert order == [PREVIOUS]
     *command, reason = arguments_of(job)
@@ -64,29 +63,8 @@ def test_a_failed_release_withdraws_what_it_has_published(
     )
     # It is not left to the next one.
     assert ("DELETE", f"{JOBS}/{NAME}", None) in world.api.changes
-    assert world.api.objects[JOBS]["items"] == []
-
-
-def test_it_is_a_pod_that_the_cluster_takes_with_what_training_has(
-    world: World,
-) -> None:
-    world.works = False
-    assert "is not released" in world.release()
-    [job] = world.jobs
-    for version in VERSIONS:
-        kubernetes_validate.validate(job, version, strict=True)
-    configuration = yaml.safe_load((world.clone / "bodywork.yaml").read_text())
-    [container] = job["spec"]["template"]["spec"]["containers"]
-    assert container["image"] == configuration["pipeline"]["docker_image"]
-    secrets = {
-        each["name"]: each["valueFrom"]["secretKeyRef"] for each in container["env"]
-    }
-    expected = configuration["stages"]["train_model"]["secrets"].items()
-    assert secrets == {
-        variable: {"name": secret, "key": variable} for variable, secret in expected
-    }
-    # Found and removed as what Bodywork leaves behind, if this one is killed.
-    assert job["metadata"]["labels"]["app"] == "bodywork"
+    left = [each["metadata"]["name"] for each in world.api.objects[JOBS]["items"]]
+    assert NAME not in left
 
 
 def test_pods_that_were_put_back_before_it_was_withdrawn_are_made_anew(
@@ -116,7 +94,7 @@ def test_where_the_old_pods_have_stayed_they_are_left_alone(world: World) -> Non
     world.let_bodywork_end(FORESEEN, exit_code=1)
     world.works = False
     assert "is not released" in world.release()
-    assert len(world.jobs) == 1 and world.patches(DEPLOYMENT) == []
+    assert len(world.jobs_of(NAME)) == 1 and world.patches(DEPLOYMENT) == []
 
 
 @pytest.mark.parametrize(
@@ -143,7 +121,7 @@ def test_what_cannot_be_withdrawn_is_told_with_the_command_that_does(
     printed = capsys.readouterr().out
     assert f"has published could not be withdrawn ({because}" in printed
     command = printed.partition("and the key: python -m pipeline.models ")[2]
-    [job] = world.jobs
+    [job] = world.jobs_of(NAME)
     assert shlex.split(command.splitlines()[0]) == arguments_of(job)
     # There is nothing that the restored pods would pass over.
     assert len(world.patches(DEPLOYMENT)) == 2
@@ -176,7 +154,7 @@ def test_a_weekly_run_whose_model_does_not_serve_withdraws_it(
     world.model_age = timedelta(days=7)
     said = world.run_weekly()
     assert "the one just trained does not serve" in said
-    [job] = world.jobs
+    [job] = world.jobs_of(NAME)
     reason = arguments_of(job)[-1]
     assert reason == f"the weekly run of {PREVIOUS} failed: {said}"
     assert "Withdrew m.pkl" in capsys.readouterr().out
@@ -185,7 +163,7 @@ def test_a_weekly_run_whose_model_does_not_serve_withdraws_it(
 def test_what_serves_is_not_withdrawn(world: World) -> None:
     assert world.release() == ""
     assert world.run_weekly() == ""
-    assert world.jobs == []
+    assert world.jobs_of(NAME) == []
 
 
 @pytest.mark.process
@@ -199,7 +177,7 @@ def test_the_pod_withdraws_the_model_from_a_clone_of_the_release(
     monkeypatch.setenv("MODEL_SIGNING_KEY", "k" * 32)
     world.works = False
     assert "is not released" in world.release()
-    [job] = world.jobs
+    [job] = world.jobs_of(NAME)
     curves = {"SKU001": {"orders_placed": [0.0, 9.0], "hours": [1.0, 2.0]}}
     learnt = {"number": 0, "orders": 9, "learnt_from": "k", "learnt_at": "2021-07-02"}
     metadata = {"curves": curves, "products": {"SKU001": learnt}}
@@ -211,7 +189,7 @@ def test_the_pod_withdraws_the_model_from_a_clone_of_the_release(
     [container] = job["spec"]["template"]["spec"]["containers"]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     subprocess.run(
-        [*container["command"], *container["args"][:2], bucket, *container["args"][3:]],
+        [*container["command"], *container["args"][:3], bucket, *container["args"][4:]],
         cwd=tmp_path_factory.mktemp("pod"),
         env={**os.environ, "PATH": path},
         check=True,

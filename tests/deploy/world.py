@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy import release
-from deploy.releases import ENDPOINT, ROOT, branch_of, weekly_run
+from deploy.releases import ENDPOINT, ROOT, branch_of, reports, weekly_run
 from tests.bodywork_stages.conftest import git
 from tests.deploy.api_server import ApiServer, recorded
 
@@ -35,14 +35,16 @@ ORIGIN, CLONE = "origin.git", "clone"
 # What a release is made of.
 PATHS = ("bodywork.yaml", "deploy", "pipeline")
 # The neighbour of `bodywork` in its environment: notes what it is to run. As that of
-# the stages, tells the newest delivery, and notes what the webhook is told.
+# the stages, tells the newest delivery, and notes what people are told.
 PYTHON = """#!/bin/sh
 case "$2" in
 pipeline.deliveries) test -d pipeline || exit 72
     test "$*" = "$(cat "$0.ask")" || exit 73
     cat "$0.delivered" || { echo "S3 is away." >&2; exit 1; }
     exit ;;
-pipeline.report_failure) echo "$3: $EXCEPTION_MESSAGE" >> "$0.told"
+pipeline.report_failure) test -d pipeline || exit 72
+    shift 2
+    echo "$*: $EXCEPTION_MESSAGE" >> "$0.told"
     exit ;;
 esac
 test -z "$(ls -A)" || exit 70
@@ -62,7 +64,8 @@ class World:
         live: The Deployment.
         trained_on: The delivery that the model which answers was trained on.
         jobs: The Jobs that were made here, and not by Bodywork.
-        job_ends: How such a Job ends, with what its pod says.
+        job_ends: How such a Job ends, with what its pod says; that of the pages does
+            not.
     """
 
     def __init__(self, directory: Path, api: ApiServer) -> None:
@@ -139,7 +142,7 @@ class World:
         return Path(f"{self.python}.delivered").read_text().split()[1]
 
     def told(self) -> str:
-        """What the webhook was told by the weekly run itself."""
+        """What people were told by the weekly run itself, who called it with what."""
         file = Path(f"{self.python}.told")
         return file.read_text() if file.exists() else ""
 
@@ -200,6 +203,8 @@ class World:
         if made["kind"] != "Job":
             return
         self.jobs.append(deepcopy(made))
+        if made["metadata"]["name"] == reports.NAME:
+            return
         condition, log = self.job_ends
         made["status"] = {"conditions": [{"type": condition, "status": "True"}]}
         pods, pod = self.api.objects[PODS], deepcopy(made["spec"]["template"])
@@ -207,6 +212,9 @@ class World:
         listed = pods() if callable(pods) else pods
         self.api.objects |= {PODS: {"items": [*listed["items"], pod]}}
         self.api.objects[f"{PODS}/job/log"] = f"{log}\n"
+
+    def jobs_of(self, name: str) -> list[Any]:
+        return [job for job in self.jobs if job["metadata"]["name"] == name]
 
     def let_pods_run(self, log: str, log_of_previous: str) -> None:
         """Let there be a pod of the release, and one of the previous release."""
