@@ -12,13 +12,22 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pipeline import aws
-from pipeline.estimator import CURVES, PRODUCTS, read_curves, read_products
+from pipeline.estimator import (
+    CURVES,
+    KNOWLEDGE,
+    PRODUCTS,
+    Knowledge,
+    KnowledgeRefused,
+    read_curves,
+    read_knowledge,
+    read_products,
+)
 from pipeline.orders import MODELS_FOLDER
 
 ROLLED_BACK_FROM = "rolled-back-from"
 COLUMNS = ("model", "made", "r-squared", "MAE (hours)", "delivery", "state")
 # Not for people.
-LEFT_OUT = (CURVES, PRODUCTS, "training_rows")
+LEFT_OUT = (CURVES, KNOWLEDGE, PRODUCTS, "training_rows")
 
 
 def read_entries(bucket: str) -> list[aws.Candidate]:
@@ -80,11 +89,27 @@ def tell_state(entry: aws.Candidate, serving: aws.Candidate | None) -> str:
 
 
 def describe_products(model: aws.Model) -> dict[str, dict[str, Any]]:
-    """What each product was learnt from; empty for a model that does not say."""
+    """What each product was learnt from, and what stands behind it; empty for a model
+    that does not say."""
     try:
-        return {code: each._asdict() for code, each in read_products(model).items()}
+        products = {code: each._asdict() for code, each in read_products(model).items()}
     except (TypeError, ValueError):
         return {}
+    for code, known in (recall(model) or {}).items():
+        products.get(code, {}).update(
+            weeks_known=known.weeks,
+            orders_known=round(known.orders),
+            kept=known.share if known.weeks_before else None,
+        )
+    return products
+
+
+def recall(model: aws.Model) -> Knowledge | None:
+    """What a model knows; None if it does not say, or could not be right."""
+    try:
+        return read_knowledge(model)
+    except KnowledgeRefused:
+        return None
 
 
 def tell_product(product: dict[str, Any]) -> str:
@@ -94,7 +119,16 @@ def tell_product(product: dict[str, Any]) -> str:
         told = f"{product['orders']} orders, {told}"
     if product["learnt_at"]:
         told += f" of {product['learnt_at']}"
-    return f"{told}, kept from an earlier model" if product["is_kept"] else told
+    if product["is_kept"]:
+        told += ", kept from an earlier model"
+    if "weeks_known" in product:
+        told += (
+            f"; {product['orders_known']:,} orders of {product['weeks_known']} weeks "
+            "stand behind it"
+        )
+        if product["kept"] is not None:
+            told += f", {product['kept']:.0%} of what was known was kept"
+    return told
 
 
 def list_models(entries: list[aws.Candidate], chosen: Namespace) -> int:

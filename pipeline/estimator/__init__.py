@@ -11,11 +11,21 @@ from pipeline.estimator.champion import Champion, read_champion
 from pipeline.estimator.contents import CONTENTS, TREE, check_tree
 from pipeline.estimator.curves import read_curves
 from pipeline.estimator.features import ORDERS_FEATURE, PRODUCT_FEATURE
+from pipeline.estimator.knowledge import (
+    KNOWLEDGE,
+    Knowledge,
+    KnowledgeRefused,
+    Known,
+    forget_last_week,
+    read_knowledge,
+    summarize_knowledge,
+)
 from pipeline.estimator.lineage import describe_curves, describe_products
 from pipeline.estimator.piecewise_linear import CURVES, PiecewiseLinear
 from pipeline.estimator.products import PRODUCTS, Product, read_products
 
 if TYPE_CHECKING:
+    from pipeline.estimator.learning import learn_on
     from pipeline.estimator.monotone_tree import MonotoneTreeRegressor
     from pipeline.estimator.numbering import number_products
     from pipeline.estimator.training_data import (
@@ -33,6 +43,10 @@ __all__ = [
     "Champion",
     "FOLDS",
     "FeatureAndLabels",
+    "KNOWLEDGE",
+    "Knowledge",
+    "KnowledgeRefused",
+    "Known",
     "MonotoneTreeRegressor",
     "ORDERS_FEATURE",
     "PRODUCTS",
@@ -43,19 +57,24 @@ __all__ = [
     "check_tree",
     "describe_curves",
     "describe_products",
+    "forget_last_week",
+    "learn_on",
     "number_products",
     "prepare_data",
     "preprocess",
     "read_champion",
     "read_curves",
+    "read_knowledge",
     "read_products",
     "split_into_folds",
+    "summarize_knowledge",
     "training_rows",
 ]
 
 # Where the names live that need scikit-learn.
 FITTING = {
     "MonotoneTreeRegressor": "monotone_tree",
+    "learn_on": "learning",
     "number_products": "numbering",
     **dict.fromkeys(
         ["FOLDS", "FeatureAndLabels", "prepare_data", "preprocess"]

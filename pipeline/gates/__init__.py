@@ -5,6 +5,7 @@ from pipeline.gates.comparison import compare_errors
 from pipeline.gates.delivery import DeliveryRefused, check_delivery
 from pipeline.gates.drift import KEPT, Drift, measure_drift, summarize_drift
 from pipeline.gates.examination import Examined, examine_delivery
+from pipeline.gates.known_weeks import find_known
 from pipeline.gates.model_logic import ModelRefused, count_falls, find_model_faults
 from pipeline.gates.recognition import (
     UnreadableDelivery,
@@ -30,6 +31,7 @@ __all__ = [
     "count_falls",
     "examine_delivery",
     "find_delivery",
+    "find_known",
     "find_model_faults",
     "is_named_as_delivery",
     "measure_drift",
