@@ -15,19 +15,23 @@ from pipeline import aws
 from pipeline.estimator import (
     CURVES,
     KNOWLEDGE,
+    LEVELS,
     PRODUCTS,
+    RANGES,
     Knowledge,
     KnowledgeRefused,
     read_curves,
     read_knowledge,
     read_products,
+    read_ranges,
 )
 from pipeline.orders import MODELS_FOLDER
 
 ROLLED_BACK_FROM = "rolled-back-from"
 COLUMNS = ("model", "made", "r-squared", "MAE (hours)", "delivery", "state")
 # Not for people.
-LEFT_OUT = (CURVES, KNOWLEDGE, PRODUCTS, "training_rows")
+LEFT_OUT = (CURVES, KNOWLEDGE, PRODUCTS, RANGES, "training_rows")
+TOLD_LEVEL = 0.9
 
 
 def read_entries(bucket: str) -> list[aws.Candidate]:
@@ -93,8 +97,11 @@ def describe_products(model: aws.Model) -> dict[str, dict[str, Any]]:
     that does not say."""
     try:
         products = {code: each._asdict() for code, each in read_products(model).items()}
-    except (TypeError, ValueError):
+        told_ranges = describe_ranges(model)
+    except (RuntimeError, TypeError, ValueError):
         return {}
+    for code, told in told_ranges.items():
+        products.get(code, {}).update(told)
     for code, known in (recall(model) or {}).items():
         products.get(code, {}).update(
             weeks_known=known.weeks,
@@ -102,6 +109,26 @@ def describe_products(model: aws.Model) -> dict[str, dict[str, Any]]:
             kept=known.share if known.weeks_before else None,
         )
     return products
+
+
+def describe_ranges(model: aws.Model) -> dict[str, dict[str, Any]]:
+    """By product, the observed orders, and estimate and ranges on a middling day."""
+    ranges = read_ranges(model)
+    if ranges is None:
+        return {}
+    curves, described = read_curves(model), {}
+    for code in curves.keys() & ranges.limits.keys():
+        low, high = ranges.limits[code]
+        estimate = curves[code](high / 2)
+        described[code] = {
+            "observed": [low, high],
+            "at": high / 2,
+            "estimate": estimate,
+            "ranges": {
+                str(level): ranges.around(code, estimate, level) for level in LEVELS
+            },
+        }
+    return described
 
 
 def recall(model: aws.Model) -> Knowledge | None:
@@ -128,6 +155,16 @@ def tell_product(product: dict[str, Any]) -> str:
         )
         if product["kept"] is not None:
             told += f", {product['kept']:.0%} of what was known was kept"
+    if "observed" in product:
+        low, high = product["observed"]
+        told += f"; observed from {low:g} to {high:g} orders placed"
+        around = product["ranges"][str(TOLD_LEVEL)]
+        told += f"; at {product['at']:g} of them {product['estimate']:.1f} hours, "
+        told += (
+            f"{TOLD_LEVEL:.0%} within {around[0]:.1f} to {around[1]:.1f}"
+            if around
+            else f"too few held-out orders to say where {TOLD_LEVEL:.0%} fall"
+        )
     return told
 
 

@@ -49,8 +49,10 @@ from pipeline.estimator import (
     CURVES,
     Champion,
     KNOWLEDGE,
+    RANGES,
     FeatureAndLabels,
     MonotoneTreeRegressor,
+    calibrate,
     describe_curves,
     describe_products,
     learn_on,
@@ -58,6 +60,7 @@ from pipeline.estimator import (
     prepare_data,
     preprocess,
     read_champion,
+    read_ranges,
     split_into_folds,
     summarize_knowledge,
     training_rows,
@@ -218,12 +221,22 @@ def main(
         assessed = assess_projection(projection, feature_and_labels)
         run.end_step("train")
 
-        model, knowledge = learn_on(projection, *week)
+        learnt = learn_on(projection, *week)
+        model = learnt.model
+        before = read_ranges(champion.model) if champion else None
+        ranges, knowledge = calibrate(
+            learnt,
+            feature_and_labels,
+            delivery.orders,
+            week.known,
+            before.limits if before else {},
+        )
         metrics = score(model, feature_and_labels, numbers_of(model))._replace(
             cross_validated_r_squared=metrics.cross_validated_r_squared
         )
         log.info(f"Trained model: {metrics}.")
         log.info(summarize_knowledge(knowledge))
+        log.info(f"Calibrated ranges: {ranges}.")
         run.add(metrics=describe_metrics({**metrics._asdict(), **assessed}))
         run.end_step("learn on")
 
@@ -238,6 +251,7 @@ def main(
             return
         evaluation = {
             **assessed,
+            RANGES: ranges.describe(),
             KNOWLEDGE: {code: each.describe() for code, each in knowledge.items()},
             **delivery.describe(),
             "accepted_shift": dataset.key if delivery.shifts else None,

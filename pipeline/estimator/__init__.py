@@ -23,8 +23,10 @@ from pipeline.estimator.knowledge import (
 from pipeline.estimator.lineage import describe_curves, describe_products
 from pipeline.estimator.piecewise_linear import CURVES, PiecewiseLinear
 from pipeline.estimator.products import PRODUCTS, Product, read_products
+from pipeline.estimator.ranges import LEVELS, RANGES, Ranges, read_ranges
 
 if TYPE_CHECKING:
+    from pipeline.estimator.calibration import calibrate
     from pipeline.estimator.learning import learn_on
     from pipeline.estimator.monotone_tree import MonotoneTreeRegressor
     from pipeline.estimator.numbering import number_products
@@ -47,13 +49,17 @@ __all__ = [
     "Knowledge",
     "KnowledgeRefused",
     "Known",
+    "LEVELS",
     "MonotoneTreeRegressor",
     "ORDERS_FEATURE",
     "PRODUCTS",
     "PRODUCT_FEATURE",
     "PiecewiseLinear",
     "Product",
+    "RANGES",
+    "Ranges",
     "TREE",
+    "calibrate",
     "check_tree",
     "describe_curves",
     "describe_products",
@@ -66,6 +72,7 @@ __all__ = [
     "read_curves",
     "read_knowledge",
     "read_products",
+    "read_ranges",
     "split_into_folds",
     "summarize_knowledge",
     "training_rows",
@@ -74,6 +81,7 @@ __all__ = [
 # Where the names live that need scikit-learn.
 FITTING = {
     "MonotoneTreeRegressor": "monotone_tree",
+    "calibrate": "calibration",
     "learn_on": "learning",
     "number_products": "numbering",
     **dict.fromkeys(

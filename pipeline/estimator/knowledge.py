@@ -5,7 +5,7 @@ training learns on from. Nothing heavy is imported here.
 """
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from math import isfinite
 from operator import lt
 from typing import Any, NamedTuple
@@ -19,8 +19,9 @@ from pipeline.orders import (
 
 # Where a model's metadata holds it, by product code.
 KNOWLEDGE = "knowledge"
-# In one model, of all products: a model of 5,000 products stays within what is taken.
+# In one model, of all products: one of 5,000 products stays within what is taken.
 MOST_KNOTS = 100_000
+MOST_ERRORS = 40_000
 # More orders than are delivered in a thousand years.
 MOST_WEIGHT = 1e10
 
@@ -63,6 +64,45 @@ class Observations:
         return len(self.orders_placed)
 
 
+@dataclass(frozen=True)
+class Errors:
+    """How far estimates were from orders that were held out, in the order they came.
+
+    Attributes:
+        estimates: What the model of their week answered, hours.
+        errors: How much longer they took, hours.
+
+    Raises:
+        ValueError: These are not such.
+    """
+
+    estimates: list[float] = field(default_factory=list)
+    errors: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        columns = (self.estimates, self.errors)
+        numbers = [each for column in columns for each in column]
+        if not (
+            {*map(type, columns)} == {list}
+            and len(self.estimates) == len(self.errors)
+            and {*map(type, numbers)} <= {float}
+            and all(abs(each) <= MAX_HOURS_TO_DISPATCH for each in numbers)
+            and all(each >= 0 for each in self.estimates)
+        ):
+            raise ValueError("its errors are not finite, one per estimate")
+
+    def __len__(self) -> int:
+        return len(self.errors)
+
+    def __add__(self, newer: "Errors") -> "Errors":
+        estimates = self.estimates + newer.estimates
+        return Errors(estimates, self.errors + newer.errors)
+
+    def newest(self, count: int) -> "Errors":
+        start = max(0, len(self) - count)
+        return Errors(self.estimates[start:], self.errors[start:])
+
+
 class Known(NamedTuple):
     """What is known of one product.
 
@@ -71,12 +111,22 @@ class Known(NamedTuple):
         share: How much of that was kept, 0 to 1: it weighs so much less.
         weeks_before: How many weeks in a row stand behind it.
         learnt: What the model's own week says; empty if it had too few orders.
+        errors_before: Of orders held out in earlier weeks.
+        errors: Of those held out in the model's own week.
     """
 
     before: Observations
     share: float
     weeks_before: int
     learnt: Observations
+    errors_before: Errors = Errors()
+    errors: Errors = Errors()
+
+    @property
+    def errors_kept(self) -> Errors:
+        """The older ones, unless nothing is kept; those of a fresh start are larger
+        than any later ones, and go as well."""
+        return self.errors_before if self.share and self.weeks_before > 1 else Errors()
 
     @property
     def orders(self) -> float:
@@ -90,10 +140,10 @@ class Known(NamedTuple):
 
     def describe(self) -> dict[str, Any]:
         """For the metadata, in plain types."""
+        parts = ("before", "learnt", "errors_before", "errors")
         return {
             **self._asdict(),
-            "before": vars(self.before),
-            "learnt": vars(self.learnt),
+            **{name: asdict(getattr(self, name)) for name in parts},
         }
 
 
@@ -122,7 +172,9 @@ def read_knowledge(model: aws.Model) -> Knowledge | None:
         known = {code: read_known(record) for code, record in records.items()}
     except (TypeError, ValueError) as error:
         raise KnowledgeRefused(str(error)) from error
-    if sum(len(each.before) + len(each.learnt) for each in known.values()) > MOST_KNOTS:
+    knots = sum(len(each.before) + len(each.learnt) for each in known.values())
+    errors = sum(len(each.errors_before) + len(each.errors) for each in known.values())
+    if knots > MOST_KNOTS or errors > MOST_ERRORS:
         raise KnowledgeRefused("it is more than any model knows")
     return known
 
@@ -154,9 +206,16 @@ def read_known(record: object) -> Known:
             "share": float(share),
             "weeks_before": int(weeks),
             "learnt": dict(learnt),
+            "errors_before": dict(errors_before),
+            "errors": dict(errors),
         } if 0 <= share <= 1 and not isinstance(weeks, bool) and weeks >= 0:
             known = Known(
-                Observations(**before), share, weeks, Observations(**learnt)
+                Observations(**before),
+                share,
+                weeks,
+                Observations(**learnt),
+                Errors(**errors_before),
+                Errors(**errors),
             )
             if known.orders > 0 and (weeks > 0) == (len(known.before) > 0):
                 return known
@@ -166,7 +225,9 @@ def read_known(record: object) -> Known:
 def forget_last_week(known: Knowledge) -> Knowledge:
     """What was known before the model's own week: where that week is learnt again."""
     return {
-        code: Known(each.before, 1.0, each.weeks_before, Observations())
+        code: Known(
+            each.before, 1.0, each.weeks_before, Observations(), each.errors_before
+        )
         for code, each in known.items()
         if len(each.before)
     }
