@@ -5,7 +5,7 @@ training learns on from. Nothing heavy is imported here.
 """
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from math import isfinite
 from operator import lt
 from typing import Any, NamedTuple
@@ -140,10 +140,12 @@ class Known(NamedTuple):
 
     def describe(self) -> dict[str, Any]:
         """For the metadata, in plain types."""
-        parts = ("before", "learnt", "errors_before", "errors")
+        # Copies, for a model holds no object in two places.
         return {
-            **self._asdict(),
-            **{name: asdict(getattr(self, name)) for name in parts},
+            name: {column: [*values] for column, values in vars(part).items()}
+            if isinstance(part, Observations | Errors)
+            else part
+            for name, part in self._asdict().items()
         }
 
 
