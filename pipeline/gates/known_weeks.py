@@ -56,10 +56,11 @@ def find_known(data: FeatureAndLabels, champion: Champion | None) -> Week:
         return Week(data, all_new, None)
     rows = (champion.model.metadata or {}).get(TRAINING_ROWS)
     is_new = find_unseen(training_rows(data), rows)
-    if is_new.mean() <= LITTLE_NEW:
+    left = find_unseen(data.X_test.assign(**{LABEL: data.y_test}), rows)
+    # So that there always are orders to judge by.
+    if min(is_new.mean(), left.mean()) <= LITTLE_NEW:
         log.info("The model in service knows this week, which is learnt anew.")
         return Week(data, all_new, forget_last_week(known))
-    left = find_unseen(data.X_test.assign(**{LABEL: data.y_test}), rows)
     data = data._replace(X_test=data.X_test[left], y_test=data.y_test[left])
     return Week(data, is_new, known)
 
