@@ -13,7 +13,19 @@ from textwrap import wrap
 from typing import Any
 
 from pipeline import aws
-from pipeline.estimator import CURVES, PRODUCTS, read_curves, read_products
+from pipeline.estimator import (
+    CURVES,
+    KNOWLEDGE,
+    LEVELS,
+    PRODUCTS,
+    RANGES,
+    Knowledge,
+    KnowledgeRefused,
+    read_curves,
+    read_knowledge,
+    read_products,
+    read_ranges,
+)
 from pipeline.orders import MODELS_FOLDER, ROLLED_BACK_FROM
 
 # Of the short hash of a commit; what is shorter may be of many.
@@ -23,7 +35,8 @@ WIDTH = 80
 # What a service that starts now takes.
 NEXT = "next"
 # Not for people.
-LEFT_OUT = (CURVES, PRODUCTS, "training_rows")
+LEFT_OUT = (CURVES, KNOWLEDGE, PRODUCTS, RANGES, "training_rows")
+TOLD_LEVEL = 0.9
 
 
 def read_entries(bucket: str) -> list[aws.Candidate]:
@@ -119,11 +132,50 @@ def find_rolled_back(entries: list[aws.Candidate]) -> set[str]:
 
 
 def describe_products(model: aws.Model) -> dict[str, dict[str, Any]]:
-    """What each product was learnt from; empty for a model that does not say."""
+    """What each product was learnt from, and what stands behind it; empty for a model
+    that does not say."""
     try:
-        return {code: each._asdict() for code, each in read_products(model).items()}
-    except (TypeError, ValueError):
+        products = {code: each._asdict() for code, each in read_products(model).items()}
+        told_ranges = describe_ranges(model)
+    except (RuntimeError, TypeError, ValueError):
         return {}
+    for code, told in told_ranges.items():
+        products.get(code, {}).update(told)
+    for code, known in (recall(model) or {}).items():
+        products.get(code, {}).update(
+            weeks_known=known.weeks,
+            orders_known=round(known.orders),
+            kept=known.share if known.weeks_before else None,
+        )
+    return products
+
+
+def describe_ranges(model: aws.Model) -> dict[str, dict[str, Any]]:
+    """By product, the observed orders, and estimate and ranges on a middling day."""
+    ranges = read_ranges(model)
+    if ranges is None:
+        return {}
+    curves, described = read_curves(model), {}
+    for code in curves.keys() & ranges.limits.keys():
+        low, high = ranges.limits[code]
+        estimate = curves[code](high / 2)
+        described[code] = {
+            "observed": [low, high],
+            "at": high / 2,
+            "estimate": estimate,
+            "ranges": {
+                str(level): ranges.around(code, estimate, level) for level in LEVELS
+            },
+        }
+    return described
+
+
+def recall(model: aws.Model) -> Knowledge | None:
+    """What a model knows; None if it does not say, or could not be right."""
+    try:
+        return read_knowledge(model)
+    except KnowledgeRefused:
+        return None
 
 
 def tell_product(product: dict[str, Any]) -> str:
@@ -133,7 +185,26 @@ def tell_product(product: dict[str, Any]) -> str:
         told = f"{product['orders']} orders, {told}"
     if product["learnt_at"]:
         told += f" of {product['learnt_at']}"
-    return f"{told}, kept from an earlier model" if product["is_kept"] else told
+    if product["is_kept"]:
+        told += ", kept from an earlier model"
+    if "weeks_known" in product:
+        told += (
+            f"; {product['orders_known']:,} orders of {product['weeks_known']} weeks "
+            "stand behind it"
+        )
+        if product["kept"] is not None:
+            told += f", {product['kept']:.0%} of what was known was kept"
+    if "observed" in product:
+        low, high = product["observed"]
+        told += f"; observed from {low:g} to {high:g} orders placed"
+        around = product["ranges"][str(TOLD_LEVEL)]
+        told += f"; at {product['at']:g} of them {product['estimate']:.1f} hours, "
+        told += (
+            f"{TOLD_LEVEL:.0%} within {around[0]:.1f} to {around[1]:.1f}"
+            if around
+            else f"too few held-out orders to say where {TOLD_LEVEL:.0%} fall"
+        )
+    return told
 
 
 def list_models(entries: list[aws.Candidate], chosen: Namespace) -> int:

@@ -58,6 +58,7 @@ class Measure(NamedTuple):
 def measure(record: RunRecord) -> list[Measure]:
     """The numbers of a run."""
     answer, tree = record.metrics.answer, record.metrics.tree
+    week = record.metrics.projection
     champion, delivery = record.model_in_service, record.delivery
     large = [each for each in record.drift or [] if each.is_large]
     peak = record.memory_peak_bytes
@@ -74,6 +75,12 @@ def measure(record: RunRecord) -> list[Measure]:
             "r-squared, cross-validated", record.metrics.cross_validated_r_squared, 3
         ),
         Measure("r-squared of the tree alone", tree.r_squared if tree else None, 3),
+        Measure("r-squared of this week alone", week.r_squared if week else None, 3),
+        Measure(
+            "mean absolute error of this week alone",
+            week.mean_absolute_error if week else None,
+            3,
+        ),
         Measure(
             "error of the model in service (hours)",
             champion.error_on_delivery if champion else None,

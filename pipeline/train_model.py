@@ -1,7 +1,7 @@
 """Stage 1: train a model on the latest delivery and persist it, if it is good enough.
 
 Usage: python -m pipeline.train_model S3_BUCKET R_SQUARED_ERROR_THRESHOLD \
-R_SQUARED_WARNING_THRESHOLD [--accept-shift KEY] [--only-if-new] [--dry-run]
+R_SQUARED_WARNING_THRESHOLD [--accept-shift KEY] [--only-if-new] [--dry-run] [--fresh]
 
 Takes the newest delivery in s3://S3_BUCKET/datasets/ and puts the model into
 s3://S3_BUCKET/models/. A delivery or a model that fails a check is refused: nothing is
@@ -16,6 +16,8 @@ below the second there is a WARNING.
   --only-if-new       do nothing, and exit with 0, if a model was trained on the newest
                       delivery already
   --dry-run           do everything but persist the model
+  --fresh             learn from this week alone, and forget what the model in service
+                      knows
 """
 
 import logging
@@ -36,6 +38,7 @@ if __name__ == "__main__":
     parser.add_argument("--accept-shift", metavar="KEY", default="")
     parser.add_argument("--only-if-new", action="store_true")
     parser.add_argument("--dry-run", action="store_true")
+    parser.add_argument("--fresh", action="store_true")
     chosen = parser.parse_args()
 
 from sklearn.base import BaseEstimator
@@ -45,15 +48,21 @@ from pipeline import aws
 from pipeline.estimator import (
     CURVES,
     Champion,
+    KNOWLEDGE,
+    RANGES,
     FeatureAndLabels,
     MonotoneTreeRegressor,
+    calibrate,
     describe_curves,
     describe_products,
+    learn_on,
     number_products,
     prepare_data,
     preprocess,
     read_champion,
+    read_ranges,
     split_into_folds,
+    summarize_knowledge,
     training_rows,
 )
 from pipeline.gates import (
@@ -71,6 +80,7 @@ from pipeline.gates import (
     count_falls,
     examine_delivery,
     find_delivery,
+    find_known,
     find_model_faults,
     measure_drift,
     summarize_drift,
@@ -142,6 +152,12 @@ class TaskMetrics(NamedTuple):
     mean_absolute_error: float
     cross_validated_r_squared: float | None = None
 
+    def on_held_out(self) -> dict[str, float]:
+        return {
+            "r_squared": self.r_squared,
+            "mean_absolute_error": self.mean_absolute_error,
+        }
+
     def __str__(self) -> str:
         return (
             f"r-squared={self.r_squared:.3f}, MAE={self.mean_absolute_error:.3f} hours"
@@ -157,6 +173,7 @@ def main(
     accept_shift: str = "",
     only_if_new: bool = False,
     dry_run: bool = False,
+    fresh: bool = False,
 ) -> None:
     """Train on the latest delivery and persist the model, if it is good enough.
 
@@ -165,6 +182,7 @@ def main(
             service says: an operator says that the world did change.
         only_if_new: Do nothing if a model was trained on the delivery already.
         dry_run: Do everything but persist the model.
+        fresh: Learn from this week alone, and forget what the model in service knows.
 
     Raises:
         DeliveryRefused, UnreadableDelivery, ModelRefused: Nothing is persisted.
@@ -197,13 +215,31 @@ def main(
         drift = report_drift(s3_bucket, delivery, champion, run)
         run.end_step("examine")
 
-        feature_and_labels = prepare_data(delivery.orders)
-        model, metrics = train_model(feature_and_labels, hyperparam_grid)
-        log.info(f"Trained model: {metrics}.")
+        week = find_known(prepare_data(delivery.orders), None if fresh else champion)
+        feature_and_labels = week.data
+        projection, metrics = train_model(feature_and_labels, hyperparam_grid)
+        assessed = assess_projection(projection, feature_and_labels)
         run.end_step("train")
 
-        projection = assess_projection(model, feature_and_labels)
-        run.add(metrics=describe_metrics({**metrics._asdict(), **projection}))
+        learnt = learn_on(projection, *week)
+        model = learnt.model
+        before = read_ranges(champion.model) if champion else None
+        ranges, knowledge = calibrate(
+            learnt,
+            feature_and_labels,
+            delivery.orders,
+            week.known,
+            before.limits if before else {},
+        )
+        metrics = score(model, feature_and_labels, numbers_of(model))._replace(
+            cross_validated_r_squared=metrics.cross_validated_r_squared
+        )
+        log.info(f"Trained model: {metrics}.")
+        log.info(summarize_knowledge(knowledge))
+        log.info(f"Calibrated ranges: {ranges}.")
+        run.add(metrics=describe_metrics({**metrics._asdict(), **assessed}))
+        run.end_step("learn on")
+
         validate_trained_model_logic(model, feature_and_labels)
         check_metrics(
             metrics, metric_error_threshold, metric_warning_threshold, address
@@ -214,7 +250,9 @@ def main(
             run.end(Outcome.NOTHING_NEW, challenge.sentence)
             return
         evaluation = {
-            **projection,
+            **assessed,
+            RANGES: ranges.describe(),
+            KNOWLEDGE: {code: each.describe() for code, each in knowledge.items()},
             **delivery.describe(),
             "accepted_shift": dataset.key if delivery.shifts else None,
             "champion": describe_comparison(champion, challenge),
@@ -463,26 +501,27 @@ def assess_projection(
     """Report what the projection did to the tree; warn if it made it worse.
 
     Returns:
-        For the metadata: the tree's own metrics and how many falls were removed.
+        For the metadata: how many falls were removed, and the metrics of tree and
+        projection on the held-out set.
     """
     numbers, tree = numbers_of(model), model.estimator_
     features = preprocess(data.X_test, numbers)
     falls = count_falls(tree, features)
-    metrics = score(tree, data, numbers)
+    of_tree, of_projection = (score(each, data, numbers) for each in (tree, model))
     log.info(
-        f"Projection removed {falls} falls; the tree alone has "
-        f"r-squared={metrics.r_squared:.3f}, MAE={metrics.mean_absolute_error:.3f}."
+        f"Projection removed {falls} falls: {of_projection}; the tree alone has "
+        f"{of_tree}."
     )
     comparison = compare_errors(
         data.y_test, tree.predict(features), model.predict(features)
     )
     if comparison.is_worse:
         log.warning(f"The projection made it worse by more than chance: {comparison}.")
-    tree_metrics = {
-        "r_squared": metrics.r_squared,
-        "mean_absolute_error": metrics.mean_absolute_error,
+    return {
+        "falls_removed": falls,
+        "tree": of_tree.on_held_out(),
+        "projection": of_projection.on_held_out(),
     }
-    return {"falls_removed": falls, "tree": tree_metrics}
 
 
 def challenge_with(
@@ -591,4 +630,5 @@ if __name__ == "__main__":
             accept_shift=chosen.accept_shift,
             only_if_new=chosen.only_if_new,
             dry_run=chosen.dry_run,
+            fresh=chosen.fresh,
         )

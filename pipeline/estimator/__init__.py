@@ -11,11 +11,23 @@ from pipeline.estimator.champion import Champion, read_champion
 from pipeline.estimator.contents import CONTENTS, TREE, check_tree
 from pipeline.estimator.curves import most_orders_placed, read_curves
 from pipeline.estimator.features import ORDERS_FEATURE, PRODUCT_FEATURE
+from pipeline.estimator.knowledge import (
+    KNOWLEDGE,
+    Knowledge,
+    KnowledgeRefused,
+    Known,
+    forget_last_week,
+    read_knowledge,
+    summarize_knowledge,
+)
 from pipeline.estimator.lineage import describe_curves, describe_products
 from pipeline.estimator.piecewise_linear import CURVES, PiecewiseLinear
 from pipeline.estimator.products import PRODUCTS, Product, read_products
+from pipeline.estimator.ranges import LEVELS, RANGES, Ranges, read_ranges
 
 if TYPE_CHECKING:
+    from pipeline.estimator.calibration import calibrate
+    from pipeline.estimator.learning import learn_on
     from pipeline.estimator.monotone_tree import MonotoneTreeRegressor
     from pipeline.estimator.numbering import number_products
     from pipeline.estimator.training_data import (
@@ -33,30 +45,45 @@ __all__ = [
     "Champion",
     "FOLDS",
     "FeatureAndLabels",
+    "KNOWLEDGE",
+    "Knowledge",
+    "KnowledgeRefused",
+    "Known",
+    "LEVELS",
     "MonotoneTreeRegressor",
     "ORDERS_FEATURE",
     "PRODUCTS",
     "PRODUCT_FEATURE",
     "PiecewiseLinear",
     "Product",
+    "RANGES",
+    "Ranges",
     "TREE",
+    "calibrate",
     "check_tree",
     "describe_curves",
     "describe_products",
+    "forget_last_week",
+    "learn_on",
     "most_orders_placed",
     "number_products",
     "prepare_data",
     "preprocess",
     "read_champion",
     "read_curves",
+    "read_knowledge",
     "read_products",
+    "read_ranges",
     "split_into_folds",
+    "summarize_knowledge",
     "training_rows",
 ]
 
 # Where the names live that need scikit-learn.
 FITTING = {
     "MonotoneTreeRegressor": "monotone_tree",
+    "calibrate": "calibration",
+    "learn_on": "learning",
     "number_products": "numbering",
     **dict.fromkeys(
         ["FOLDS", "FeatureAndLabels", "prepare_data", "preprocess"]

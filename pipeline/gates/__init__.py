@@ -5,6 +5,7 @@ from pipeline.gates.comparison import CONFIDENCE_LEVEL, LARGE_LOSS, compare_erro
 from pipeline.gates.delivery import DeliveryRefused, check_delivery
 from pipeline.gates.drift import KEPT, Drift, measure_drift, summarize_drift
 from pipeline.gates.examination import Examined, examine_delivery
+from pipeline.gates.known_weeks import find_known
 from pipeline.gates.model_logic import ModelRefused, count_falls, find_model_faults
 from pipeline.gates.recognition import (
     UnreadableDelivery,
@@ -32,6 +33,7 @@ __all__ = [
     "count_falls",
     "examine_delivery",
     "find_delivery",
+    "find_known",
     "find_model_faults",
     "find_unseen",
     "is_named_as_delivery",

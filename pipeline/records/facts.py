@@ -72,9 +72,14 @@ def describe_champion(
 
 def describe_metrics(metadata: dict[str, Any]) -> Metrics:
     """How good a model is, by what stands in its metadata."""
+    tree, projection = (
+        Scores(**metadata[name]) if name in metadata else None
+        for name in ("tree", "projection")
+    )
     return Metrics(
         cross_validated_r_squared=metadata["cross_validated_r_squared"],
-        tree=Scores(**metadata["tree"]) if "tree" in metadata else None,
+        tree=tree,
+        projection=projection,
         answer=Scores(
             r_squared=metadata["r_squared"],
             mean_absolute_error=metadata["mean_absolute_error"],

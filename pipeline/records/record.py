@@ -107,6 +107,7 @@ class Metrics(Part):
     Attributes:
         cross_validated_r_squared: Of the best tree, the mean over the folds.
         tree: Of the best tree alone, on the held-out set.
+        projection: Of this week alone: the tree, projected, on the held-out set.
         answer: Of what answers, on the held-out set.
         falls_removed: Where the tree's estimates fell with more orders, and the
             projection made them level.
@@ -114,6 +115,7 @@ class Metrics(Part):
 
     cross_validated_r_squared: float | None = None
     tree: Scores | None = None
+    projection: Scores | None = None
     answer: Scores | None = None
     falls_removed: int | None = None
 

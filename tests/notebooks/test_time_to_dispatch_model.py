@@ -10,7 +10,7 @@ from nbclient import NotebookClient
 pytestmark = pytest.mark.once
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "time_to_dispatch_model.ipynb"
-PLOTS = 4
+PLOTS = 5
 
 
 def read_notebook() -> Any:

@@ -79,6 +79,10 @@ def test_a_good_run_and_the_next_are_recorded_whole(bucket: str) -> None:
     assert answer.r_squared == model.metadata["r_squared"]
     assert answer.mean_absolute_error == model.metadata["mean_absolute_error"]
     assert tree.r_squared == model.metadata["tree"]["r_squared"] != answer.r_squared
+    alone = record.metrics.projection
+    assert alone is not None
+    assert alone.model_dump() == model.metadata["projection"]
+    assert tree.r_squared < alone.r_squared < answer.r_squared
     scored = record.metrics.cross_validated_r_squared
     assert scored == model.metadata["cross_validated_r_squared"]
 
@@ -95,7 +99,9 @@ def test_a_good_run_and_the_next_are_recorded_whole(bucket: str) -> None:
     newest = aws.find_latest_artefact_on_s3("pkl", bucket, "models")
     assert (record.model.key, record.model.version) == (newest.key, str(model))
     assert record.model.hyperparameters["max_depth"] == 8
-    assert [*record.seconds] == ["read", "examine", "train", "check", "publish", "end"]
+    assert [*record.seconds] == [
+        *("read", "examine", "train", "learn on", "check", "publish", "end")
+    ]
     assert record.versions["scikit-learn"] and record.versions["python"]
     assert record.memory_peak_bytes is not None and record.memory_peak_bytes > 2**26
 

@@ -34,7 +34,7 @@ def test_a_worse_challenger_is_refused_and_the_champion_stays(bucket: str) -> No
 
     deliver(bucket, make_week(1000, seed=2), days_ago=0)
     with pytest.raises(RuntimeError, match="is worse than the one in service") as error:
-        main(bucket, 0.5, 0.6, COARSE_GRID)
+        main(bucket, 0.5, 0.6, COARSE_GRID, fresh=True)
     assert str(champion) in str(error.value)
     assert newest_model(bucket) == champion
     assert len(aws.list_artefacts_on_s3("pkl", bucket, "models")) == 1

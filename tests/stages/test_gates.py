@@ -17,7 +17,7 @@ from pandas import DataFrame, concat
 from types_boto3_s3 import S3Client
 
 from pipeline import aws
-from pipeline.estimator import read_curves, read_products
+from pipeline.estimator import read_curves, read_knowledge, read_products
 from pipeline.records import Outcome, read_records
 from pipeline.train_model import HYPERPARAM_GRID, main
 from sandbox.orders import make_products, make_week
@@ -137,10 +137,6 @@ REFUSED: dict[str, tuple[Spoil, list[str]]] = {
         lambda week: concat([week[:120]] * 10),
         ["of its 1200 rows 10", "repeat another one, the first in line 122"],
     ),
-    "a short week": (
-        lambda week: week[:110],
-        ["too few orders to judge by", "the one in service"],
-    ),
     "half a week": (
         lambda week: week[week["product_code"].isin(["SKU001", "SKU002"])],
         ["SKU003, SKU004, SKU005", "it is half a week"],
@@ -173,6 +169,18 @@ def test_it_is_refused_and_the_model_in_service_stays(served: str, fault: str) -
     assert not [sentence for sentence in sentences if sentence not in log[-1]], log[-1]
     assert key in log[-1]
     assert newest(served) == before and count_models(served) == 1
+
+
+def test_a_short_week_is_learnt_where_it_joins_others_alone(served: str) -> None:
+    deliver(served, next_week()[:110])
+    exit_code, log = train(served, "--fresh")
+    assert exit_code == 1
+    assert "too few orders to judge by" in log[-1] and "the one in service" in log[-1]
+    exit_code, log = train(served)
+    assert exit_code == 0, log[-1]
+    known = read_knowledge(newest(served))
+    assert known is not None
+    assert {each.weeks for each in known.values()} == {2}
 
 
 def test_products_that_were_mixed_up_are_refused_whatever_the_threshold(

@@ -1,0 +1,166 @@
+"""The stated share of dispatches falls into the range, whatever the noise is like."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+from pandas import DataFrame
+from sklearn.tree import DecisionTreeRegressor
+
+from benchmarks.learning import (
+    WORLDS,
+    World,
+    draw_normal,
+    estimate_with,
+    make_orders,
+    measure_coverage,
+)
+from pipeline import aws
+from pipeline.estimator import (
+    LEVELS,
+    RANGES,
+    Knowledge,
+    Ranges,
+    calibrate,
+    learn_on,
+    prepare_data,
+    read_ranges,
+)
+from pipeline.train_model import train_model
+
+GRID = {"random_state": [42], "max_depth": [8], "min_samples_leaf": [3]}
+
+
+def learn(
+    orders: DataFrame, known: Knowledge | None, limits: dict[str, tuple[float, float]]
+) -> tuple[Any, Ranges, Knowledge]:
+    data = prepare_data(orders)
+    projection, _ = train_model(data, GRID)
+    learnt = learn_on(projection, data, np.ones(len(data.X_train), bool), known)
+    ranges, known = calibrate(learnt, data, orders, known, limits)
+    estimate = estimate_with(learnt.model, projection.product_numbers_)
+    return estimate, ranges, known
+
+
+def learn_weeks(world: World, weeks: int, rows: int, seed: int) -> tuple[Any, Ranges]:
+    known: Knowledge | None = None
+    limits: dict[str, tuple[float, float]] = {}
+    for week in range(1, weeks + 1):
+        orders = make_orders(world, week, rows, seed)
+        estimate, ranges, known = learn(orders, known, limits)
+        limits = ranges.limits
+    return estimate, ranges
+
+
+@pytest.mark.parametrize("name", ["steady", "skewed", "growing"])
+def test_as_many_orders_as_stated_fall_into_the_range(name: str) -> None:
+    estimate, ranges = learn_weeks(WORLDS[name], weeks=4, rows=5000, seed=1)
+    fresh = make_orders(WORLDS[name], 5, 20_000, seed=1)
+    assert len(ranges.own) >= 4
+    for level, (overall, *products) in measure_coverage(
+        ranges, estimate, fresh
+    ).items():
+        assert overall == pytest.approx(level, abs=0.02)
+        assert products == pytest.approx([level] * 5, abs=0.045)
+
+
+def test_where_noise_grows_with_the_load_so_does_the_range() -> None:
+    _, growing = learn_weeks(WORLDS["growing"], weeks=1, rows=3000, seed=1)
+    _, steady = learn_weeks(WORLDS["steady"], weeks=1, rows=3000, seed=1)
+    widths = []
+    for ranges in (growing, steady):
+        quiet, busy = (ranges.around("SKU001", hours, 0.9) for hours in (5.0, 20.0))
+        assert quiet is not None and busy is not None
+        widths.append((busy[1] - busy[0]) / (quiet[1] - quiet[0]))
+    assert widths[0] > 2 and 1 <= widths[1] < 1.3
+
+
+def test_where_the_noise_has_changed_the_next_range_says_so() -> None:
+    known: Knowledge | None = None
+    limits: dict[str, tuple[float, float]] = {}
+    for week in range(1, 5):
+        orders = make_orders(WORLDS["steady"], week, 2000, seed=2)
+        estimate, ranges, known = learn(orders, known, limits)
+    louder = World("", noise=lambda random, hours: 2.5 * draw_normal(random, hours))
+    orders = make_orders(louder, 5, 2000, seed=2)
+    estimate, ranges, known = learn(orders, known, limits)
+    assert not any(len(each.errors_before) for each in known.values())
+    coverage = measure_coverage(ranges, estimate, make_orders(louder, 6, 5000, 2))
+    assert coverage[0.9][0] == pytest.approx(0.9, abs=0.04)
+
+
+def test_no_range_is_below_zero_nor_narrower_on_a_busier_day() -> None:
+    _, ranges = learn_weeks(WORLDS["growing"], weeks=2, rows=500, seed=3)
+    for level in LEVELS:
+        around = [ranges.around("SKU001", hours, level) for hours in np.arange(0.0, 60)]
+        lows, highs = np.array(around).T
+        assert np.all(lows >= 0) and np.all(np.diff(highs) > 0)
+        uncut = lows > 0
+        assert np.all(np.diff((highs - lows)[uncut]) >= -1e-9)
+        assert np.all(lows <= np.arange(0, 60)) and np.all(highs >= np.arange(0, 60))
+
+
+@pytest.mark.parametrize(
+    ("held_out", "levels"), [(2, []), (5, [0.5]), (19, [0.5, 0.8, 0.9])]
+)
+def test_a_level_needs_enough_held_out_orders(
+    held_out: int, levels: list[float]
+) -> None:
+    orders = make_orders(WORLDS["steady"], 1, 5 * held_out, seed=1)
+    orders["product_code"] = "SKU001"
+    _, ranges, _ = learn(orders, None, {})
+    assert ranges.own == {} and [*ranges.common] == levels
+    assert (ranges.around("SKU001", 9.0, 0.95) is None) and "too few" in str(ranges)
+
+
+def test_it_knows_which_orders_were_observed() -> None:
+    orders = make_orders(WORLDS["steady"], 1, 500, seed=1)
+    _, ranges, known = learn(orders, None, {})
+    placed = orders.groupby("product_code")["orders_placed"]
+    assert ranges.limits["SKU003"] == (placed.min()["SKU003"], placed.max()["SKU003"])
+    busiest = ranges.limits["SKU003"][1]
+    assert not ranges.is_beyond("SKU003", busiest)
+    assert ranges.is_beyond("SKU003", busiest + 1) and ranges.is_beyond("X", 1.0)
+    # A product that is missed keeps its own, and others what was known of them.
+    quiet = orders[orders["orders_placed"] < 50]
+    quiet = quiet[quiet["product_code"] != "SKU003"]
+    _, later, known = learn(quiet, known, ranges.limits)
+    assert later.limits["SKU003"] == ranges.limits["SKU003"]
+    assert later.limits["SKU001"] == ranges.limits["SKU001"] and known["SKU001"].share
+    # Where nothing was kept, they are this week's.
+    slow = quiet.assign(hours_to_dispatch=5 * quiet["hours_to_dispatch"])
+    _, later, known = learn(slow, known, later.limits)
+    assert later.limits["SKU001"][1] < 50 and known["SKU001"].share == 0
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"scale": [1.0]},
+        {"scale": [-1.0, 0.0]},
+        {"scale": [1.0, float("nan")]},
+        {"common": {"0.91": [-1.0, 1.0]}},
+        {"common": {"0.9": [0.5, 1.0]}},
+        {"common": {"0.9": [-1.0, "1"]}},
+        {"own": {"SKU001\n": {"0.9": [-1.0, 1.0]}}},
+        {"own": {"SKU001": [1.0]}},
+        {"limits": {"SKU001": [3.0, 1.0]}},
+        {"limits": []},
+    ],
+    ids=str,
+)
+def test_ranges_that_could_not_be_right_are_none(odd: dict[str, object]) -> None:
+    good: dict[str, Any] = {
+        "scale": [1.0, 0.0],
+        "common": {"0.9": [-1.0, 1.0]},
+        "own": {},
+        "limits": {"SKU001": [1.0, 3.0]},
+    }
+    dataset = aws.Dataset(DataFrame(), datetime.now(UTC), "b", "w.csv", "c0ffee")
+    tree = DecisionTreeRegressor()
+    ranges = read_ranges(aws.Model("m", tree, dataset, {RANGES: good}))
+    assert ranges is not None and ranges.describe() == good
+    assert ranges.around("SKU001", 0.5, 0.9) == (0.0, 1.5)
+    assert read_ranges(aws.Model("m", tree, dataset, {RANGES: {**good, **odd}})) is None
+    assert read_ranges(aws.Model("m", tree, dataset, {})) is None
