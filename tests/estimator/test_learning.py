@@ -23,7 +23,7 @@ from pipeline.estimator import (
     training_rows,
 )
 from pipeline.estimator import learning
-from pipeline.estimator.knowledge import MOST_KNOTS
+from pipeline.estimator.knowledge import MOST_ERRORS, MOST_KNOTS
 from pipeline.gates import TRAINING_ROWS, find_known, write_training_rows
 from pipeline.train_model import persist_model, train_model
 from sandbox.orders import HOURS_PER_ORDER, make_products, make_week
@@ -189,8 +189,13 @@ def set_deep(record: Any, path: tuple[Any, ...], value: object) -> None:
                 np.linspace(0.001, 900, MOST_KNOTS + 1).tolist(),
             ),
         ),
+        (
+            ("SKU001", "errors"),
+            dict.fromkeys(("estimates", "errors"), [1.0] * (MOST_ERRORS + 1)),
+        ),
+        (("SKU001", "errors", "errors"), [1.0]),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:40],
 )
 def test_what_could_not_be_right_is_a_fresh_start(
     four_weeks: Knowledge,
