@@ -8,9 +8,14 @@ from deploy.e2e.environment import BODYWORK_NAMESPACE, Environment, to_env
 from deploy.e2e.manifests import HERE, containers, load
 from deploy.e2e.pods import pods_of_job, read_logs, wait_for_job
 from deploy.kubernetes_api import NotYetError, path_of, wait_for
-from deploy.releases import Lease, Release, Schedule, released_tag
-from deploy.releases.reports import NAME as REPORTS
-from deploy.releases.stage_job import read_log
+from deploy.releases import (
+    REPORTS_JOB,
+    Lease,
+    Release,
+    Schedule,
+    read_log,
+    released_tag,
+)
 
 # A training, a rollout and its rollback, with an image to pull for each.
 TIMEOUT_SECONDS = 1200
@@ -167,9 +172,9 @@ def wait_for_reports(environment: Environment) -> str:
         RuntimeError: It has not.
     """
     cluster, pods = environment.cluster, f"{environment.namespace}/pods"
-    path = f"/apis/batch/v1/namespaces/{environment.name}/jobs/{REPORTS}"
+    path = f"/apis/batch/v1/namespaces/{environment.name}/jobs/{REPORTS_JOB}"
     ended = wait_for_job(cluster, path, TIMEOUT_SECONDS, watched=pods)
-    log = read_log(cluster, REPORTS, environment.name)
+    log = read_log(cluster, REPORTS_JOB, environment.name)
     if ended["type"] == "Failed":
         raise RuntimeError(f"The pages of the runs are not published.\n{log}")
     return log

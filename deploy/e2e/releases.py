@@ -9,8 +9,7 @@ from typing import Any
 import yaml
 
 from deploy.e2e.manifests import containers, rename
-from deploy.releases import ENDPOINT, ROOT, SCHEDULE, Release, git
-from deploy.releases.repository import describe
+from deploy.releases import ENDPOINT, ROOT, SCHEDULE, Release, describe, git
 
 # Bodywork clones over HTTPS alone; Git is given the sandbox's address for this one.
 HOST = "https://sandbox.invalid/"

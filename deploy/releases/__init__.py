@@ -2,11 +2,13 @@
 
 from deploy.releases.deployment import deploy
 from deploy.releases.lease import WEEKLY_RUN, Lease, LeaseLostError
+from deploy.releases.reports import NAME as REPORTS_JOB
 from deploy.releases.reports import publishing_reports
 from deploy.releases.repository import (
     ROOT,
     SCHEDULE,
     Release,
+    describe,
     find_release,
     git,
     make_release,
@@ -23,6 +25,7 @@ from deploy.releases.rollout import (
     template_of,
 )
 from deploy.releases.schedule import Schedule, released_tag, released_template
+from deploy.releases.stage_job import read_log
 from deploy.releases.withdrawal import withdraw_models
 
 __all__ = [
@@ -33,6 +36,7 @@ __all__ = [
     "SCHEDULE",
     "Lease",
     "LeaseLostError",
+    "REPORTS_JOB",
     "Release",
     "Request",
     "Rollout",
@@ -41,11 +45,13 @@ __all__ = [
     "branch_of",
     "check_estimate",
     "deploy",
+    "describe",
     "find_release",
     "git",
     "last_logs",
     "make_release",
     "publishing_reports",
+    "read_log",
     "released_tag",
     "released_template",
     "template_of",

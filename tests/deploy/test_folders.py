@@ -12,6 +12,8 @@ ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "deploy").rglob("*.py"))
 # Each folder of code imports those before it alone.
 ORDER = ["kubernetes_api", "releases", "e2e"]
+# What runs Bodywork, whose output releases read.
+LAUNCHER = ["bodywork", "launch"]
 
 
 def imported(path: Path) -> Iterator[list[str]]:
@@ -29,7 +31,7 @@ def offered(folder: str) -> set[str]:
     """What the __init__ of a folder imports to be used by others."""
     tree = ast.parse((ROOT / "deploy" / folder / "__init__.py").read_text())
     froms = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
-    return {name.name for node in froms for name in node.names}
+    return {name.asname or name.name for node in froms for name in node.names}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -40,7 +42,7 @@ def test_a_folder_is_used_through_what_it_offers(path: Path) -> None:
             assert names and names[0] in offered(folder), f"{folder}.{names}"
             if own in ORDER:
                 assert ORDER.index(folder) < ORDER.index(own)
-        elif own in ORDER:
+        elif own in ORDER and [folder, *names[:1]] != LAUNCHER:
             # What people run stands above all folders.
             assert folder == own
 
