@@ -29,7 +29,7 @@ test: $(INSTALLED)  ## Run all tests, on each Python found where that matters, a
 	fi; \
 	UV_PYTHON_DOWNLOADS=never exec $(PYTHON) -m tox run-parallel
 
-check: $(INSTALLED)  ## Run the static analysis and all tests that need no process of their own: in about a minute.
+check: $(INSTALLED)  ## Run the static analysis and all tests that need no process of their own: in a minute and a half.
 	@UV_PYTHON_DOWNLOADS=never exec $(PYTHON) -m tox run-parallel -e static,check
 
 bench: $(INSTALLED)  ## Measure everything against its baseline, into benchmarks/results; 10 minutes.
