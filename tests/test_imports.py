@@ -4,7 +4,7 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
 from pathlib import Path
@@ -39,14 +39,17 @@ def name_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports(path: Path) -> Iterator[tuple[str, str]]:
+@cache
+def imports(path: Path) -> list[tuple[str, str]]:
     """What a file imports, as (module, name); the name is empty for the module."""
+    found = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from ((each.name, "") for each in node.names)
+            found += [(each.name, "") for each in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0 and node.module is not None
-            yield from ((node.module, each.name) for each in node.names)
+            found += [(node.module, each.name) for each in node.names]
+    return found
 
 
 def room_of(module: str, name: str) -> str:
@@ -87,12 +90,12 @@ def test_importing_the_stages_has_no_effect() -> None:
     assert not {"boto3", "jinja2"} & modules
 
 
-@pytest.mark.parametrize("path", PIPELINE, ids=name_of)
-def test_no_import_runs_upward(path: Path) -> None:
+def test_no_import_runs_upward() -> None:
     floors = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-    own = [*name_of(path).split("."), "__init__"][1]
-    for room in imported_rooms(path) - {own}:
-        assert floors[room] < floors[own], room
+    for path in PIPELINE:
+        own = [*name_of(path).split("."), "__init__"][1]
+        for room in imported_rooms(path) - {own}:
+            assert floors[room] < floors[own], f"{path} imports {room}"
 
 
 def test_no_import_runs_in_a_circle() -> None:
@@ -113,33 +116,37 @@ def test_no_import_runs_in_a_circle() -> None:
         pytest.fail(f"{error.args[1]}")
 
 
-@pytest.mark.parametrize("path", PIPELINE + OTHERS, ids=name_of)
-def test_a_folder_is_used_through_what_it_offers(path: Path) -> None:
-    tree = ast.parse(path.read_text())
+def test_a_folder_is_used_through_what_it_offers() -> None:
+    for path in PIPELINE + OTHERS:
+        for folder in FOLDERS:
+            if ROOT / "pipeline" / folder not in path.parents:
+                used = used_of(folder, path)
+                offered = set(import_module(f"pipeline.{folder}").__all__)
+                assert used <= offered, f"{path} uses {used - offered} of {folder}"
+
+
+def used_of(folder: str, path: Path) -> set[str]:
+    """What a file uses of a folder: names, and modules by their full name."""
+    used = set()
     for module, name in imports(path):
-        room = room_of(module, name)
-        if module.partition(".")[0] != "pipeline" or room not in FOLDERS:
-            continue
-        if ROOT / "pipeline" / room in path.parents:
-            continue
-        offered = set(import_module(f"pipeline.{room}").__all__)
-        if module == "pipeline":
-            used = {
+        if (module, name) == ("pipeline", folder):
+            used |= {
                 node.attr
-                for node in ast.walk(tree)
+                for node in ast.walk(ast.parse(path.read_text()))
                 if isinstance(node, ast.Attribute)
                 and isinstance(node.value, ast.Name)
-                and node.value.id == room
+                and node.value.id == folder
             }
-            assert used <= offered
-        else:
-            assert module == f"pipeline.{room}" and name in offered
+        elif f"{module}.".startswith(f"pipeline.{folder}."):
+            used.add(name if module == f"pipeline.{folder}" else module)
+    return used
 
 
-@pytest.mark.parametrize("path", PIPELINE, ids=name_of)
-def test_the_pipeline_knows_nothing_of_what_is_around_it(path: Path) -> None:
+def test_the_pipeline_knows_nothing_of_what_is_around_it() -> None:
     around = {*AROUND, "tests"}
-    assert not {module.partition(".")[0] for module, _ in imports(path)} & around
+    for path in PIPELINE:
+        packages = {module.partition(".")[0] for module, _ in imports(path)}
+        assert not packages & around, path
 
 
 @pytest.mark.parametrize("room", ["aws", "search"])
@@ -163,8 +170,8 @@ def test_the_hall_is_not_crowded() -> None:
     assert len([*(ROOT / "pipeline").glob("*.py")]) <= MOST_FILES_IN_THE_HALL
 
 
-@pytest.mark.parametrize("path", PIPELINE + EXAMPLES, ids=name_of)
-def test_no_module_shadows_the_standard_library(path: Path) -> None:
+def test_no_module_shadows_the_standard_library() -> None:
     """Bodywork runs the stage files with their folder first on the import path."""
-    name = path.parent.name if path.stem == "__init__" else path.stem
-    assert name not in sys.stdlib_module_names | {"requests"}
+    for path in PIPELINE + EXAMPLES:
+        name = path.parent.name if path.stem == "__init__" else path.stem
+        assert name not in sys.stdlib_module_names | {"requests"}, path

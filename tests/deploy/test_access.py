@@ -13,7 +13,7 @@ from deploy.kubernetes_api import Cluster
 from tests.deploy.test_cluster import of_kind
 from tests.deploy.world import World
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.process]
 
 VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 

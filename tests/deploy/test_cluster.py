@@ -274,6 +274,7 @@ def test_the_paths_that_are_asked_for_exist() -> None:
     assert annotations["alb.ingress.kubernetes.io/healthcheck-path"] in paths
 
 
+@pytest.mark.process
 def test_each_secret_of_bodywork_yaml_is_made_from_a_file_that_git_ignores() -> None:
     [kustomization] = load(SECRETS / "kustomization.yaml")
     group = CONFIGURATION["pipeline"]["secrets_group"]

@@ -12,7 +12,7 @@ from tests.deploy.api_server import recorded
 from tests.deploy.test_release import FORESEEN
 from tests.deploy.world import DEPLOYMENT, LEASE, PREVIOUS, RUNS, SCHEDULE, World
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.process]
 
 FRIDAY = datetime(2021, 7, 9, 23, tzinfo=UTC)
 START = FRIDAY + timedelta(minutes=45)

@@ -23,7 +23,7 @@ from tests.deploy.world import (
     World,
 )
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.process]
 
 NOON = datetime(2021, 7, 3, 12, tzinfo=UTC)
 NOTHING: list[Callable[[], object]] = [lambda: None]
@@ -245,7 +245,6 @@ class Mortal:
 
 
 # A hundred of git and of Bodywork's double.
-@pytest.mark.process
 @pytest.mark.parametrize("first", ["release", "run_weekly"])
 def test_whoever_is_killed_at_any_moment_the_next_one_puts_it_right(
     world: World, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, first: str

@@ -13,7 +13,7 @@ from tests.bodywork_stages.conftest import git
 from tests.deploy.test_release import answer_of_new_release
 from tests.deploy.world import JOBS, LEASE, PREVIOUS, World, commit
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.process]
 
 Printed = pytest.CaptureFixture[str]
 

@@ -8,7 +8,7 @@ from deploy.releases import reports, withdrawal
 from tests.deploy.test_cluster import VERSIONS
 from tests.deploy.world import World
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.process]
 
 
 def test_they_are_pods_that_the_cluster_takes_with_what_training_has(

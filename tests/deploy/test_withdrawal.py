@@ -21,7 +21,7 @@ from pipeline.estimator import read_curves
 from tests.deploy.test_release import FORESEEN, answer_of_new_release
 from tests.deploy.world import DEPLOYMENT, JOBS, PREVIOUS, World
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.process]
 
 Printed = pytest.CaptureFixture[str]
 NOON = datetime(2021, 7, 10, 12, tzinfo=UTC)
@@ -166,7 +166,6 @@ def test_what_serves_is_not_withdrawn(world: World) -> None:
     assert world.jobs_of(NAME) == []
 
 
-@pytest.mark.process
 def test_the_pod_withdraws_the_model_from_a_clone_of_the_release(
     world: World,
     bucket: str,

@@ -29,7 +29,7 @@ from tests.monitoring.manifests import (
     quicken,
 )
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.process]
 
 NAMES = [alert["alert"] for alert in alerts()]
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
@@ -224,7 +224,6 @@ def promtool(*arguments: object) -> str:
     return process.stdout + process.stderr if process.returncode else ""
 
 
-@pytest.mark.process
 def test_a_trial_without_its_programs_is_none() -> None:
     process = subprocess.run(
         [sys.executable, "-m", "tests.monitoring.trial"],

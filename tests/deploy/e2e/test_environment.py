@@ -17,7 +17,7 @@ from deploy.kubernetes_api import Cluster, path_of, waiting
 from deploy.releases import Release, Schedule
 from tests.deploy.test_cluster import VERSIONS
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.process]
 
 RUN, IMAGE = "time-to-dispatch-e2e-abc123", "account/image:tag"
 RUNNING = {

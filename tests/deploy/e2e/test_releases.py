@@ -27,7 +27,7 @@ from deploy.releases import ENDPOINT, Release, git
 from deploy.releases.repository import TAG
 from tests.deploy.test_bodywork_yaml import CONFIGURATION, KNOWN_KEYS, ROOT
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.process]
 
 NAME, IMAGE = "time-to-dispatch-e2e-abc123", "account/image:tag"
 MEBIBYTE = 2**20

@@ -25,7 +25,7 @@ from pipeline.aws.artefacts import get_latest_object_from_s3
 from pipeline.aws.client import s3_client
 from sandbox.ports import free_port
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.process]
 
 BUCKET = "sandbox-bucket"
 NOW = datetime.now(UTC)

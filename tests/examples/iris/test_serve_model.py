@@ -19,7 +19,7 @@ from sandbox.flowers import deliver_flowers, make_flowers
 from sandbox.s3_server import make_bucket
 from tests.stages.services import client, persist, running
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.process]
 
 FOLDER = Path(__file__).parents[3] / "examples" / "iris"
 BUCKET = "iris-served"
