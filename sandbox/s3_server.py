@@ -64,9 +64,7 @@ def replace_aws_settings(settings: Mapping[str, str]) -> None:
 
 def make_bucket(name: str) -> None:
     """Make a versioned bucket on the S3 server that this process is pointed at."""
-    from boto3 import client
-
-    s3 = client("s3")
+    s3 = s3_client()
     s3.create_bucket(
         Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION}
     )

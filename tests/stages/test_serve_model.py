@@ -160,7 +160,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=75)
 @given(
     body=JSON
     | st.fixed_dictionaries(
