@@ -45,7 +45,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_finish() -> None:
-    """Look for garbage rarely, and not in what has been imported: a tenth of the time."""
+    """Look for garbage rarely, and never in what was imported: a tenth of the time."""
     gc.set_threshold(100_000)
     gc.freeze()
 
