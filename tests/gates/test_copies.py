@@ -64,3 +64,15 @@ def test_copies_in_another_order_are_copies() -> None:
     week = make_week(rows=300, seed=2)
     mixed = concat([week, week]).sample(frac=1, random_state=np.random.RandomState(3))
     assert are_too_many(mixed)
+
+
+def test_chance_is_read_from_neighbouring_numbers_of_orders() -> None:
+    week = DataFrame(
+        {
+            "product_code": ["SKU001"] * 6,
+            "orders_placed": [1, 1, 1, 2, 2, 5],
+            "hours_to_dispatch": [1.0, 1.0, 2.0, 1.0, 2.0, 9.0],
+        }
+    )
+    # Of 3 * 2 and 2 * 1 pairs of neighbours 3 are alike; 3 + 1 pairs are at one number.
+    assert find_copies(week).expected_pairs == 4 * 3 / 8
