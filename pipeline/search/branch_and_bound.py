@@ -3,7 +3,12 @@
 import numpy as np
 
 from pipeline.search.arrays import Flags, Integers
-from pipeline.search.candidates import Parameters, group_candidates, make_tree
+from pipeline.search.candidates import (
+    Group,
+    Parameters,
+    group_candidates,
+    make_tree,
+)
 from pipeline.search.folds import Fold
 from pipeline.search.shared_scores import Certainty, SharedScores
 from pipeline.search.shared_trees import SharedTree
@@ -11,6 +16,9 @@ from pipeline.search.tied_nodes import find_tied_nodes
 from pipeline.search.workers import Workers
 
 __all__ = ["BranchAndBound"]
+
+# Rows and columns of a table of scores.
+Places = set[tuple[int, int]]
 
 # How many possible winners are fitted before looking who is left.
 CONTENDERS_IN_ONE_GO = 8
@@ -43,55 +51,65 @@ class BranchAndBound:
 
     def fit_separately(self, name: str) -> int:
         """Fit and score the candidates that share no work."""
-        pairs = [(index, fold) for index in self.separate for fold in self.folds]
-        scores = self.workers.apply(name, self._fit_and_score, pairs)
+        pairs = [
+            (self.candidates[index], fold)
+            for index in self.separate
+            for fold in self.folds
+        ]
+        scores = self.workers.apply(name, _fit_and_score, pairs)
         self.scores[self.separate] = np.reshape(scores, (-1, len(self.folds)))
         self.certainty[self.separate] = Certainty.FITTED
         return len(pairs)
 
     def grow_shared_trees(self, name: str) -> int:
         """Grow one tree for each group on each fold, and read all scores off it."""
-        numbers = range(len(self.folds))
-        pairs = [(group, fold) for group in self.groups for fold in self.folds]
-        trees = iter(self.workers.apply(name, SharedTree, pairs))
-        alike: dict[tuple[str, int], list[SharedTree]] = {}
+        alike: dict[str, list[Group]] = {}
         for group in self.groups:
-            for number in numbers:
-                alike.setdefault((group.criterion, number), []).append(next(trees))
-        scores = self.workers.apply(name, _score, [(each,) for each in alike.values()])
+            alike.setdefault(group.criterion, []).append(group)
+        # What takes longest first, so that no worker is left alone with it.
+        together = [
+            (number, alike[criterion])
+            for criterion in sorted(alike)
+            for number in range(len(self.folds))
+        ]
+        scores = self.workers.apply(
+            name,
+            _grow_and_score,
+            [(groups, self.folds[number]) for number, groups in together],
+        )
         self.shared = [
             (number, shared)
-            for (_, number), several in zip(alike, scores)
+            for (number, _), several in zip(together, scores, strict=True)
             for shared in several
         ]
         self._gather()
-        return len(pairs)
+        return len(self.groups) * len(self.folds)
 
     def fit_contenders(self, name: str) -> int:
         """Let scikit-learn fit and score whatever could still win."""
         fits = 0
         while contenders := self._choose_contenders():
-            fits += sum(self.workers.apply(name, self._fit_or_bound, contenders))
+            to_beat = bool(self.reach(Certainty.FITTED).any())
+            changed = self.workers.apply(
+                name,
+                _fit_or_bound,
+                [
+                    (self.shared[which][1], self.folds[number], places, to_beat)
+                    for which, number, places in contenders
+                ],
+            )
+            for (which, number, _), (shared, made) in zip(contenders, changed):
+                self.shared[which] = number, shared
+                fits += made
             self._gather()
         return fits
-
-    def _fit_and_score(self, index: int, fold: Fold) -> float:
-        return fold.score(fold.fit(make_tree(self.candidates[index])))
-
-    def _fit_or_bound(self, shared: SharedScores, places: set[tuple[int, int]]) -> int:
-        """Fit candidates, unless a tight bound, which costs less, may rule them out."""
-        tied = any(shared.certainty[place] == Certainty.BOUNDED for place in places)
-        if tied and not shared.tightly_bound and self.reach(Certainty.FITTED).any():
-            shared.bound_tightly()
-            return 0
-        return sum(shared.fit(*place) for place in sorted(places))
 
     def reach(self, certainty: Certainty) -> Flags:
         """Which candidates have at least this certainty on each fold."""
         reached: Flags = np.all(self.certainty >= certainty, axis=1)
         return reached
 
-    def _choose_contenders(self) -> list[tuple[SharedScores, set[tuple[int, int]]]]:
+    def _choose_contenders(self) -> list[tuple[int, int, Places]]:
         """Choose what to fit next, by branch and bound.
 
         The best candidate that is fitted is the one to beat. Whoever cannot reach its
@@ -99,8 +117,8 @@ class BranchAndBound:
         likeliest first, because a better score to beat and lower bounds rule out more.
 
         Returns:
-            Shared scores, and the rows and columns in them to fit; none when nobody is
-            left.
+            Which of the shared scores, the number of their fold, and the rows and
+            columns in them to fit; none when nobody is left.
         """
         fitted = self.reach(Certainty.FITTED)
         to_beat = self.scores.mean(axis=1)[fitted].max(initial=-np.inf)
@@ -125,15 +143,15 @@ class BranchAndBound:
 
     def _find_places(
         self, contenders: Integers, wanted: Flags
-    ) -> list[tuple[SharedScores, set[tuple[int, int]]]]:
+    ) -> list[tuple[int, int, Places]]:
         """Find the places in the shared scores where contenders are to be fitted."""
         found = []
-        for number, shared in self.shared:
+        for which, (number, shared) in enumerate(self.shared):
             group = shared.group
             now = np.isin(group.members, contenders) & wanted[group.members, number]
             places = {*zip(group.rows[now].tolist(), group.columns[now].tolist())}
             if places:
-                found.append((shared, places))
+                found.append((which, number, places))
         return found
 
     def _gather(self) -> None:
@@ -146,5 +164,29 @@ class BranchAndBound:
             self.certainty[members, number] = shared.certainty[place]
 
 
-def _score(trees: list[SharedTree]) -> list[SharedScores]:
+def _fit_and_score(candidate: Parameters, fold: Fold) -> float:
+    return fold.score(fold.fit(make_tree(candidate)))
+
+
+def _grow_and_score(groups: list[Group], fold: Fold) -> list[SharedScores]:
+    """Grow the trees of groups of one criterion, which have many nodes in common."""
+    trees = [SharedTree(group, fold) for group in groups]
     return [*map(SharedScores, trees, find_tied_nodes(trees))]
+
+
+def _fit_or_bound(
+    shared: SharedScores, fold: Fold, places: Places, to_beat: bool
+) -> tuple[SharedScores, int]:
+    """Fit candidates, unless a tight bound, which costs less, may rule them out.
+
+    Args:
+        to_beat: Whether there is a score to beat.
+
+    Returns:
+        The scores, changed, and how many trees were grown.
+    """
+    tied = any(shared.certainty[place] == Certainty.BOUNDED for place in places)
+    if tied and not shared.tightly_bound and to_beat:
+        shared.bound_tightly(fold)
+        return shared, 0
+    return shared, sum(shared.fit(fold, *place) for place in sorted(places))

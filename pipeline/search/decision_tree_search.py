@@ -48,6 +48,10 @@ class DecisionTreeSearchCV(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     another parameter of DecisionTreeRegressor, or one of these in another way (as a
     fraction, or random_state as None), are fitted one by one.
 
+    Its parts run on threads, on all cores, or on the workers that
+    `joblib.parallel_config` names: other processes, or those of Dask, Ray or Spark,
+    which need this package too. Winner and scores are the same.
+
     Args:
         param_grid: As GridSearchCV takes it: names of parameters of
             DecisionTreeRegressor and the values to try, or a list of such mappings.

@@ -10,6 +10,7 @@ from enum import IntEnum
 import numpy as np
 
 from pipeline.search.arrays import Flags, Floats
+from pipeline.search.folds import Fold
 from pipeline.search.least_error import find_least_error
 from pipeline.search.shared_trees import SharedTree, TreeNodes, sum_over_cuts
 from pipeline.search.tied_nodes import TiedNodes
@@ -31,6 +32,8 @@ class Certainty(IntEnum):
 class SharedScores:
     """The scores of a group on a fold, each a table of the group's shape.
 
+    It holds neither the tree nor the fold, so that little goes to another process.
+
     Attributes:
         score: r2 of the shared tree when cut, or scikit-learn's own once it is fitted.
         upper: What scikit-learn's score cannot exceed.
@@ -39,7 +42,7 @@ class SharedScores:
     """
 
     def __init__(self, tree: SharedTree, ties: TiedNodes) -> None:
-        self.group, self.fold = tree.group, tree.fold
+        self.group = tree.group
         self.score = tree.score_all()
         self.upper, untied = bound_loosely(tree, ties)
         self.certainty = np.where(untied, Certainty.UNTIED, Certainty.BOUNDED)
@@ -47,13 +50,13 @@ class SharedScores:
         self.certainty[np.isnan(self.score)] = Certainty.FITTED
         self.tightly_bound = False
 
-    def bound_tightly(self) -> None:
+    def bound_tightly(self, fold: Fold) -> None:
         """Lower `upper` by following every way in which ties can be broken."""
-        tight = self.fold.r2(find_least_error(self.group, self.fold))
-        self.upper = np.minimum(self.upper, tight + self.fold.rounding)
+        tight = fold.r2(find_least_error(self.group, fold))
+        self.upper = np.minimum(self.upper, tight + fold.rounding)
         self.tightly_bound = True
 
-    def fit(self, row: int, column: int) -> int:
+    def fit(self, fold: Fold, row: int, column: int) -> int:
         """Let scikit-learn fit and score a candidate, unless that is done.
 
         The score holds for every candidate that cuts the same tree at the same places:
@@ -65,7 +68,7 @@ class SharedScores:
         if self.certainty[row, column] == Certainty.FITTED:
             return 0
         group = self.group
-        tree = self.fold.fit(group.make_tree(row, column))
+        tree = fold.fit(group.make_tree(row, column))
         nodes = TreeNodes(tree)
         looked = sum_over_cuts(group, nodes, nodes.divisible, np.ones(len(nodes)))
         # Two candidates cut alike if both look at the nodes that the stricter of each
@@ -74,7 +77,7 @@ class SharedScores:
         columns = np.maximum(np.arange(group.shape[1]), column)
         common = looked[np.ix_(rows, columns)]
         same = (looked == looked[row, column]) & (common == looked[row, column])
-        self.score[same] = self.fold.score(tree)
+        self.score[same] = fold.score(tree)
         self.certainty[same] = Certainty.FITTED
         return 1
 

@@ -1,22 +1,37 @@
-"""Threads on all cores, and a line of progress on a terminal."""
+"""The workers of a search, and a line of progress on a terminal."""
 
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
-from joblib import cpu_count
+from joblib import Parallel, delayed
+from joblib.parallel import get_active_backend
 
 __all__ = ["Workers"]
 
 Result = TypeVar("Result")
 
 
-class Workers(ThreadPoolExecutor):
-    """Threads on all cores: scikit-learn and NumPy let go of Python as they work."""
+class Workers:
+    """Whatever `joblib.parallel_config` names; if nothing, threads on all cores, since
+    scikit-learn and NumPy let go of Python as they work."""
 
     def __init__(self) -> None:
-        super().__init__(cpu_count())
+        _, jobs = get_active_backend()
+        self._parallel = Parallel(jobs or -1, prefer="threads", return_as="generator")
+
+    def __enter__(self) -> Self:
+        self._parallel.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._parallel.__exit__(kind, error, traceback)
 
     def apply(
         self,
@@ -25,8 +40,8 @@ class Workers(ThreadPoolExecutor):
         arguments: Sequence[tuple[Any, ...]],
     ) -> list[Result]:
         """Apply a function to each tuple of arguments, and show how far it is."""
-        results = []
-        for result in self.map(lambda each: function(*each), arguments):
+        results: list[Result] = []
+        for result in self._parallel(delayed(function)(*each) for each in arguments):
             results.append(result)
             if sys.stderr.isatty():
                 progress = f"\r{what}: {len(results)} of {len(arguments)}"

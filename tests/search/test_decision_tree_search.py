@@ -2,10 +2,12 @@
 
 import logging
 import sys
+from threading import get_ident
 from typing import Any
 
 import numpy as np
 import pytest
+from joblib import parallel_config
 from numpy.typing import NDArray
 from pandas import DataFrame
 from sklearn.model_selection import GridSearchCV, KFold, LeaveOneOut, ShuffleSplit
@@ -13,6 +15,7 @@ from sklearn.tree import DecisionTreeRegressor
 from sklearn.utils.estimator_checks import check_estimator
 
 from pipeline.search import DecisionTreeSearchCV
+from pipeline.search.folds import Fold
 
 Floats = NDArray[np.float64]
 Data = tuple[Floats, Floats]
@@ -254,6 +257,37 @@ def test_logs_one_line_for_each_part(caplog: pytest.LogCaptureFixture) -> None:
     assert named == {"decision_tree_search.fit"}
 
 
+@pytest.mark.once
+@pytest.mark.process
+def test_workers_may_be_other_processes() -> None:
+    X, y = make_week(200, 3)
+    # One candidate that shares no work, as well.
+    grid = [make_grid(3), {"max_features": [1], "random_state": [0]}]
+    here = DecisionTreeSearchCV(grid).fit(X, y)
+    with parallel_config("loky", n_jobs=2):
+        there = DecisionTreeSearchCV(grid).fit(X, y)
+    assert there.best_params_ == here.best_params_
+    assert there.n_fits_ == here.n_fits_
+    for name in ("mean_test_score", "exact_test_score", "rank_test_score"):
+        assert np.array_equal(there.cv_results_[name], here.cv_results_[name])
+
+
+def test_it_takes_as_many_workers_as_it_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    at_work: set[int] = set()
+    fit = Fold.fit
+
+    def fit_and_tell(fold: Fold, tree: DecisionTreeRegressor) -> DecisionTreeRegressor:
+        at_work.add(get_ident())
+        return fit(fold, tree)
+
+    monkeypatch.setattr(Fold, "fit", fit_and_tell)
+    with parallel_config(n_jobs=1):
+        DecisionTreeSearchCV(SMALL_GRID).fit(*make_week(60, 0))
+    assert at_work == {get_ident()}
+
+
 def test_shows_progress_on_a_terminal_only(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,7 +297,7 @@ def test_shows_progress_on_a_terminal_only(
 
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     search.fit(*make_week(60, 0))
-    assert "Grown for all candidates: 20 of 20" in capsys.readouterr().err
+    assert "Grown for all candidates: 10 of 10" in capsys.readouterr().err
 
 
 def test_passes_the_checks_of_scikit_learn() -> None:

@@ -59,6 +59,6 @@ def test_no_tree_scores_above_the_bounds(criterion: str, seed: int) -> None:
     assert actual[:, untied] == pytest.approx(same)
 
     loosely = shared.upper
-    shared.bound_tightly()
+    shared.bound_tightly(fold)
     assert (actual <= shared.upper).all()
     assert (shared.upper < loosely).any()
