@@ -43,6 +43,7 @@ from pipeline.train_model import HYPERPARAM_GRID, train_model
 from sandbox.orders import HOURS_PER_ORDER, NOISE_HOURS, ORDERS_PLACED_SCALE
 
 Floats = NDArray[np.float64]
+Codes = NDArray[np.str_]
 Slopes = Mapping[str, float]
 Estimate = Callable[[DataFrame], Floats]
 
@@ -55,19 +56,34 @@ POOLED, LINES = "all weeks in one search", "a line per product"
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 
 
-def draw_normal(random: np.random.Generator, expected: Floats) -> Floats:
+def draw_normal(
+    random: np.random.Generator, expected: Floats, code: Codes
+) -> Floats:
     return random.normal(0, NOISE_HOURS, len(expected))
 
 
-def draw_skewed(random: np.random.Generator, expected: Floats) -> Floats:
+def draw_skewed(
+    random: np.random.Generator, expected: Floats, code: Codes
+) -> Floats:
     """As large as normal noise, and centred; a few orders take much longer."""
     noise: Floats = random.gamma(1.0, NOISE_HOURS, len(expected)) - NOISE_HOURS
     return noise
 
 
-def draw_growing(random: np.random.Generator, expected: Floats) -> Floats:
+def draw_growing(
+    random: np.random.Generator, expected: Floats, code: Codes
+) -> Floats:
     noise: Floats = random.normal(0, 1, len(expected)) * (0.3 + 0.08 * expected)
     return noise
+
+
+def draw_by_product(
+    random: np.random.Generator, expected: Floats, code: Codes
+) -> Floats:
+    """From half as large to twice as large, product by product."""
+    large = dict(zip(HOURS_PER_ORDER, (0.5, 0.7, 1.0, 1.4, 2.0), strict=True))
+    factor = np.array([large[each] for each in code])
+    return factor * draw_normal(random, expected, code)
 
 
 class World(NamedTuple):
@@ -80,7 +96,7 @@ class World(NamedTuple):
 
     explanation: str
     slowdown: Callable[[str, int], float] = lambda code, week: 1.0
-    noise: Callable[[np.random.Generator, Floats], Floats] = draw_normal
+    noise: Callable[[np.random.Generator, Floats, Codes], Floats] = draw_normal
     spoil: Callable[[int], float] = lambda week: 1.0
 
     def slopes(self, week: int) -> dict[str, float]:
@@ -113,6 +129,7 @@ WORLDS = {
     ),
     "skewed": World("noise is skewed", noise=draw_skewed),
     "growing": World("noise grows with the load", noise=draw_growing),
+    "by product": World("noise of each product is its own", noise=draw_by_product),
     "skewed, slower": World(
         "noise is skewed, and a change", after_change(1.25), draw_skewed
     ),
@@ -129,7 +146,7 @@ def make_orders(world: World, week: int, rows: int, seed: int) -> DataFrame:
     code = random.choice([*slopes], rows)
     placed = np.abs(random.normal(0, ORDERS_PLACED_SCALE, rows)).round()
     expected = np.array([slopes[each] for each in code]) * placed
-    hours = np.maximum(0, expected + world.noise(random, expected))
+    hours = np.maximum(0, expected + world.noise(random, expected, code))
     return DataFrame(
         {HOURS_TO_DISPATCH: hours, ORDERS_PLACED: placed, PRODUCT_CODE: code}
     )
@@ -157,8 +174,10 @@ class Truth(NamedTuple):
         placed = np.tile(PLACES, len(slopes))
         expected = np.repeat([*slopes.values()], len(PLACES)) * placed
         # Hours are cut off at 0.
-        noise = world.noise(np.random.default_rng(0), np.repeat(expected, 200))
-        hours = np.maximum(0, np.repeat(expected, 200) + noise).reshape(-1, 200)
+        drawn = np.repeat(expected, 200)
+        random = np.random.default_rng(0)
+        noise = world.noise(random, drawn, np.repeat(code, 200))
+        hours = np.maximum(0, drawn + noise).reshape(-1, 200)
         mean = hours.mean(axis=1)
         if world.noise is draw_normal:
             mean = expected * norm.cdf(expected) + norm.pdf(expected)
@@ -271,7 +290,7 @@ def run(
         is_new = np.ones(len(data.X_train), dtype=bool)
         learnt = learn_on(projection, data, is_new, known)
         limits = ranges.limits if ranges else {}
-        ranges, known = calibrate(learnt, data, orders, known, limits)
+        ranges, known = calibrate(learnt, data, orders, limits)
         ended = time.process_time()
 
         numbers = projection.product_numbers_

@@ -37,7 +37,8 @@ def learn(
 ) -> tuple[MonotoneTreeRegressor, Knowledge]:
     data = prepare_data(week)
     projection, _ = train_model(data, GRID)
-    return learn_on(projection, data, np.ones(len(data.X_train), bool), known)
+    learnt = learn_on(projection, data, np.ones(len(data.X_train), bool), known)
+    return learnt.model, learnt.knowledge
 
 
 def measure_distance(
@@ -94,9 +95,9 @@ def test_one_product_may_change_alone(four_weeks: Knowledge) -> None:
 def test_the_first_week_answers_with_its_projection() -> None:
     data = prepare_data(make_week(500, seed=1))
     projection, _ = train_model(data, GRID)
-    model, known = learn_on(projection, data, np.ones(len(data.X_train), bool), None)
-    assert model is projection
-    assert sum(each.orders for each in known.values()) == 400
+    learnt = learn_on(projection, data, np.ones(len(data.X_train), bool), None)
+    assert learnt.model is projection
+    assert sum(each.orders for each in learnt.knowledge.values()) == 400
 
 
 def test_a_product_that_is_missed_fades(four_weeks: Knowledge) -> None:
@@ -108,7 +109,8 @@ def test_a_product_that_is_missed_fades(four_weeks: Knowledge) -> None:
     data = prepare_data(make_week(60, 5, hours_per_order={"SKU001": 0.1}))
     projection, _ = train_model(data, GRID)
     for _ in range(80):
-        _, known = learn_on(projection, data, np.ones(len(data.X_train), bool), known)
+        is_new = np.ones(len(data.X_train), bool)
+        known = learn_on(projection, data, is_new, known).knowledge
     assert [*known] == ["SKU001"]
 
 
@@ -125,13 +127,13 @@ def publish(week: DataFrame, known: Knowledge | None, bucket: str) -> aws.Model:
     data = prepare_data(week)
     projection, metrics = train_model(data, GRID)
     is_new = np.ones(len(data.X_train), bool)
-    model, learnt = learn_on(projection, data, is_new, known)
+    learnt = learn_on(projection, data, is_new, known)
     metadata = {
-        KNOWLEDGE: {code: each.describe() for code, each in learnt.items()},
+        KNOWLEDGE: {code: each.describe() for code, each in learnt.knowledge.items()},
         TRAINING_ROWS: write_training_rows(training_rows(data)),
     }
     dataset = aws.Dataset(week, datetime.now(UTC), bucket, "datasets/w.csv", "c0ffee")
-    persist_model(bucket, model, dataset, metrics, metadata)
+    persist_model(bucket, learnt.model, dataset, metrics, metadata)
     return aws.get_latest_pkl_model_from_s3(bucket, "models")
 
 
@@ -228,7 +230,7 @@ def test_thousands_of_products_are_bounded(monkeypatch: pytest.MonkeyPatch) -> N
         data = prepare_data(week)
         projection, _ = train_model(data, {"random_state": [42], "max_depth": [9]})
         is_new = np.ones(len(data.X_train), bool)
-        model, known = learn_on(projection, data, is_new, known)
+        model, known, *_ = learn_on(projection, data, is_new, known)
     assert known is not None and len(known) == 600
     knots = [len(each.before) + len(each.learnt) for each in known.values()]
     assert 6 * 2 * 600 < sum(knots) <= 7 * 2 * 600
