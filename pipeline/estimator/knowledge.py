@@ -181,6 +181,14 @@ def read_knowledge(model: aws.Model) -> Knowledge | None:
     return known
 
 
+def recall_knowledge(model: aws.Model) -> Knowledge | None:
+    """What a model knows; None if it does not say, or could not be right."""
+    try:
+        return read_knowledge(model)
+    except KnowledgeRefused:
+        return None
+
+
 def summarize_knowledge(known: Knowledge) -> str:
     """Say in a line how much stands behind the products of a model."""
     shares = Counter(each.share for each in known.values() if each.weeks_before)
