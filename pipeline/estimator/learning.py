@@ -39,6 +39,9 @@ CLEAR_GAIN = 0.04
 # A product's own errors decide on its share, and the usual ones as if they were those
 # of so many of its orders: where it has few, what holds for others holds for it.
 BORROWED_ORDERS = 100
+# Where the week has so many held-out orders, these are enough to be judged by, and
+# nothing is fitted again for each fold.
+ENOUGH_HELD_OUT = 2000
 # Of a product that a week has too few orders of, so much weight is left.
 SHARE_OF_MISSED = 0.9
 
@@ -51,7 +54,8 @@ class Learnt(NamedTuple):
         knowledge: What the next week learns on from, by product code.
         doubted: Codes of products whose last week was not kept, but those before it.
         out_of_fold: For each training row what a model that is fitted without the
-            row's fold estimates, hours; NaN for rows that are known already.
+            row's fold estimates, hours; NaN for rows that are known already, and in a
+            large first week.
     """
 
     model: MonotoneTreeRegressor
@@ -235,7 +239,9 @@ def estimate_out_of_fold(
     """What the same tree, projected, estimates for each row without its fold, hours."""
     features = preprocess(data.X_train, projection.product_numbers_)
     hours = np.asarray(data.y_train, float)
-    estimates = np.empty(len(hours))
+    estimates = np.full(len(hours), np.nan)
+    if len(data.X_test) >= ENOUGH_HELD_OUT:
+        return estimates
     for learnt, held_out in split_into_folds(data):
         fitted = clone(projection).fit(features[learnt], hours[learnt])
         estimates[held_out] = fitted.predict(features[held_out])
