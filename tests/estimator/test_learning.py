@@ -18,12 +18,14 @@ from pipeline.estimator import (
     forget_last_week,
     learn_on,
     prepare_data,
+    preprocess,
     read_champion,
     read_knowledge,
     training_rows,
 )
 from pipeline.estimator import learning
-from pipeline.estimator.knowledge import MOST_ERRORS, MOST_KNOTS
+from pipeline.estimator.knowledge import MOST_ERRORS, MOST_KNOTS, Errors
+from pipeline.estimator.learning import SHARE_WITHOUT_LAST, Learnt
 from pipeline.gates import TRAINING_ROWS, find_known, write_training_rows
 from pipeline.train_model import persist_model, train_model
 from sandbox.orders import HOURS_PER_ORDER, make_products, make_week
@@ -32,12 +34,16 @@ GRID = {"random_state": [42], "max_depth": [8], "min_samples_leaf": [3]}
 PLACES = np.arange(0.0, 400.0)
 
 
+def learn_week(week: DataFrame, known: Knowledge | None) -> Learnt:
+    data = prepare_data(week)
+    projection, _ = train_model(data, GRID)
+    return learn_on(projection, data, np.ones(len(data.X_train), bool), known)
+
+
 def learn(
     week: DataFrame, known: Knowledge | None
 ) -> tuple[MonotoneTreeRegressor, Knowledge]:
-    data = prepare_data(week)
-    projection, _ = train_model(data, GRID)
-    learnt = learn_on(projection, data, np.ones(len(data.X_train), bool), known)
+    learnt = learn_week(week, known)
     return learnt.model, learnt.knowledge
 
 
@@ -83,6 +89,51 @@ def test_another_world_is_learnt_at_once(
     joined, known = learn(week, four_weeks)
     assert measure_distance(joined, slopes) <= measure_distance(alone, slopes)
     assert {(each.share, each.weeks) for each in known.values()} == {(0.0, 1)}
+
+
+def test_a_bad_week_leaves_no_trace(four_weeks: Knowledge) -> None:
+    with_errors = {
+        code: each._replace(errors=Errors([1.0], [float(each.weeks)]))
+        for code, each in four_weeks.items()
+    }
+    bad = learn_week(make_week(1000, seed=5, slowdown=1.3), with_errors)
+    after = learn_week(make_week(1000, seed=6), bad.knowledge)
+    assert bad.doubted == [] and sorted(after.doubted) == sorted(four_weeks)
+    assert {(each.weeks, each.share) for each in after.knowledge.values()} == {
+        (5, SHARE_WITHOUT_LAST)
+    }
+    assert all(each.errors_kept.errors == [4.0] for each in after.knowledge.values())
+    without, _ = learn(make_week(1000, seed=6), four_weeks)
+    assert measure_distance(after.model) < measure_distance(without) + 0.02
+    # One product may have had a bad week alone.
+    slopes = {**HOURS_PER_ORDER, "SKU003": 1.3 * HOURS_PER_ORDER["SKU003"]}
+    _, known = learn(make_week(1000, seed=5, hours_per_order=slopes), four_weeks)
+    assert learn_week(make_week(1000, seed=6), known).doubted == ["SKU003"]
+
+
+def test_a_week_like_those_before_is_not_doubted(four_weeks: Knowledge) -> None:
+    for seed in range(5, 11):
+        assert learn_week(make_week(1000, seed), four_weeks).doubted == []
+
+
+def test_each_order_is_estimated_by_what_was_not_fitted_on_it(
+    four_weeks: Knowledge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    week = make_week(1000, seed=4)
+    data = prepare_data(week)
+    for known in (None, four_weeks):
+        learnt = learn_week(week, known)
+        fitted = learnt.model.predict(
+            preprocess(data.X_train, learnt.model.product_numbers_)
+        )
+        apart = np.abs(data.y_train - learnt.out_of_fold).mean()
+        assert np.abs(data.y_train - fitted).mean() + 0.01 < apart < 1.1
+    # What is known already tells nothing.
+    is_new = np.arange(len(data.X_train)) >= 100
+    out_of_fold = learn_on(learnt.model, data, is_new, four_weeks).out_of_fold
+    assert np.array_equal(np.isfinite(out_of_fold), is_new)
+    monkeypatch.setattr(learning, "ENOUGH_HELD_OUT", 200)
+    assert np.isnan(learn_week(week, None).out_of_fold).all()
 
 
 def test_one_product_may_change_alone(four_weeks: Knowledge) -> None:

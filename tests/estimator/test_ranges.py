@@ -105,7 +105,7 @@ def test_where_the_noise_has_changed_the_next_range_says_so() -> None:
     for week in range(1, 5):
         orders = make_orders(WORLDS["steady"], week, 2000, seed=2)
         estimate, ranges, known = learn(orders, known, limits)
-    louder = World("", noise=lambda random, hours, code: 2.5 * draw_normal(random, hours, code))
+    louder = World("", noise=lambda *drawn: 2.5 * draw_normal(*drawn))
     orders = make_orders(louder, 5, 2000, seed=2)
     estimate, ranges, known = learn(orders, known, limits)
     assert not any(len(each.errors_before) for each in known.values())
