@@ -105,7 +105,10 @@ class LastLine(logging.Handler):
     line = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.line = record.getMessage()
+        line = record.getMessage()
+        # That there is a record says nothing of what came out.
+        if not line.startswith("Recorded this run"):
+            self.line = line
 
 
 def scale_hours(factor: float, product: str | None = None) -> Fault:
@@ -263,7 +266,8 @@ def print_faults(tries: int, random: Random) -> None:
         published = [ratio for attempt, ratio in outcomes if attempt.published]
         wrong = sum(not ratio <= WRONG_DISTANCE for ratio in published)
         farthest = f"{max(published):.2f}" if published else "-"
-        why = outcomes[0][0].sentence.partition("refused: ")
+        refused = [each.sentence for each, _ in outcomes if not each.published]
+        why = (refused or ["-"])[0].partition("refused: ")
         print(
             f"| {name} | {counts[False]} | {counts[True]} | {farthest} | {wrong} "
             f"| {(why[2] or why[0])[:90].replace('|', '/')} |",

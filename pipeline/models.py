@@ -19,12 +19,11 @@ from pipeline.estimator import (
     LEVELS,
     PRODUCTS,
     RANGES,
-    Knowledge,
-    KnowledgeRefused,
     read_curves,
-    read_knowledge,
     read_products,
     read_ranges,
+    recall_knowledge,
+    tell_count,
 )
 from pipeline.orders import MODELS_FOLDER, ROLLED_BACK_FROM
 
@@ -141,7 +140,7 @@ def describe_products(model: aws.Model) -> dict[str, dict[str, Any]]:
         return {}
     for code, told in told_ranges.items():
         products.get(code, {}).update(told)
-    for code, known in (recall(model) or {}).items():
+    for code, known in (recall_knowledge(model) or {}).items():
         products.get(code, {}).update(
             weeks_known=known.weeks,
             orders_known=round(known.orders),
@@ -170,14 +169,6 @@ def describe_ranges(model: aws.Model) -> dict[str, dict[str, Any]]:
     return described
 
 
-def recall(model: aws.Model) -> Knowledge | None:
-    """What a model knows; None if it does not say, or could not be right."""
-    try:
-        return read_knowledge(model)
-    except KnowledgeRefused:
-        return None
-
-
 def tell_product(product: dict[str, Any]) -> str:
     """Say in a line what `describe_products` does of one product."""
     told = f"learnt from {aws.quote(product['learnt_from'])}"
@@ -189,8 +180,8 @@ def tell_product(product: dict[str, Any]) -> str:
         told += ", kept from an earlier model"
     if "weeks_known" in product:
         told += (
-            f"; {product['orders_known']:,} orders of {product['weeks_known']} weeks "
-            "stand behind it"
+            f"; {tell_count(product['orders_known'], 'order')} of "
+            f"{tell_count(product['weeks_known'], 'week')} stand behind it"
         )
         if product["kept"] is not None:
             told += f", {product['kept']:.0%} of what was known was kept"
@@ -202,7 +193,7 @@ def tell_product(product: dict[str, Any]) -> str:
         told += (
             f"{TOLD_LEVEL:.0%} within {around[0]:.1f} to {around[1]:.1f}"
             if around
-            else f"too few held-out orders to say where {TOLD_LEVEL:.0%} fall"
+            else f"too few orders to say where {TOLD_LEVEL:.0%} fall"
         )
     return told
 

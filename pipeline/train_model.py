@@ -82,6 +82,7 @@ from pipeline.gates import (
     find_delivery,
     find_known,
     find_model_faults,
+    list_codes,
     measure_drift,
     summarize_drift,
     write_training_rows,
@@ -228,7 +229,6 @@ def main(
             learnt,
             feature_and_labels,
             delivery.orders,
-            week.known,
             before.limits if before else {},
         )
         metrics = score(model, feature_and_labels, numbers_of(model))._replace(
@@ -236,6 +236,7 @@ def main(
         )
         log.info(f"Trained model: {metrics}.")
         log.info(summarize_knowledge(knowledge))
+        warn_of_last_week(learnt.doubted)
         log.info(f"Calibrated ranges: {ranges}.")
         run.add(metrics=describe_metrics({**metrics._asdict(), **assessed}))
         run.end_step("learn on")
@@ -429,6 +430,16 @@ def train_model(
     model.product_numbers_ = numbers
     metrics = score(model, data, numbers)
     return model, metrics._replace(cross_validated_r_squared=float(search.best_score_))
+
+
+def warn_of_last_week(doubted: list[str]) -> None:
+    """Warn where this week is like those before last week, and unlike last week."""
+    if doubted:
+        log.warning(
+            f"Last week was likely a bad one for {list_codes(doubted)}: this week is "
+            "like the weeks before it, so that nothing of it is kept; look at its "
+            "delivery."
+        )
 
 
 def score(

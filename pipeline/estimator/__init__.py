@@ -18,7 +18,9 @@ from pipeline.estimator.knowledge import (
     Known,
     forget_last_week,
     read_knowledge,
+    recall_knowledge,
     summarize_knowledge,
+    tell_count,
 )
 from pipeline.estimator.lineage import describe_curves, describe_products
 from pipeline.estimator.piecewise_linear import CURVES, PiecewiseLinear
@@ -74,8 +76,10 @@ __all__ = [
     "read_knowledge",
     "read_products",
     "read_ranges",
+    "recall_knowledge",
     "split_into_folds",
     "summarize_knowledge",
+    "tell_count",
     "training_rows",
 ]
 

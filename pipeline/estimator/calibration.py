@@ -1,10 +1,11 @@
-"""The honest range: calibrated on held-out orders, of this week and of earlier ones.
+"""The honest range: calibrated on this week's orders, and on those of earlier weeks.
 
 Split conformal prediction (Lei et al., Distribution-Free Predictive Inference for
-Regression, 2018): nothing was fitted on these orders, so that the next one falls
-between two of their errors as often as their ranks say, whatever the noise is like.
-Errors are taken as multiples of a scale that may grow with the estimate, and never
-shrinks.
+Regression, 2018), of held-out orders, and of each fold of the training rows by what is
+fitted on the others (Vovk, Cross-conformal predictors, 2015): nothing was fitted on an
+order that its error is taken of, so that the next one falls between two of these errors
+as often as their ranks say, whatever the noise is like. Errors are taken as multiples
+of a scale that may grow with the estimate, and never shrinks.
 """
 
 from typing import NamedTuple
@@ -17,18 +18,18 @@ from scipy.stats import ks_2samp
 
 from pipeline.estimator.knowledge import MOST_ERRORS, Errors, Knowledge
 from pipeline.estimator.learning import Learnt
-from pipeline.estimator.monotone_tree import MonotoneTreeRegressor
 from pipeline.estimator.ranges import LEVELS, Pair, Ranges
 from pipeline.estimator.training_data import FeatureAndLabels, preprocess
 from pipeline.orders import ORDERS_PLACED, PRODUCT_CODE
 
 Floats = NDArray[np.float64]
 
-# With so many held-out orders a product has ranges of its own.
+# With so many errors, a product whose errors are unlike those of others has ranges of
+# its own.
 ENOUGH_ERRORS = 200
-# Of one product, before its own week and in it: of fifteen weeks of 1,000 orders.
-MOST_ERRORS_OF_PRODUCT = 600
-# Where this week's errors are so unlikely to be like the earlier ones, those go.
+# Of one product, before its own week and in it: of ten weeks of 1,000 orders.
+MOST_ERRORS_OF_PRODUCT = 2000
+# So unlikely is it that errors are as unlike by chance.
 SIGNIFICANCE = 0.01
 # Estimates that were never wrong may be, all the same.
 LEAST_SCALE_HOURS = 1e-3
@@ -46,7 +47,6 @@ def calibrate(
     learnt: Learnt,
     data: FeatureAndLabels,
     orders: DataFrame,
-    known: Knowledge | None,
     limits: dict[str, Pair],
 ) -> Calibrated:
     """Calibrate the ranges of a model.
@@ -54,76 +54,96 @@ def calibrate(
     Args:
         data: Its held-out orders must be new to all that was learnt.
         orders: All orders of the week, for the limits.
-        known: What was learnt on from, with the errors of earlier weeks.
         limits: By product, the fewest and most orders placed observed before.
     """
-    scale = fit_scale(learnt.model, data)
-    knowledge = add_errors(learnt, data, known or {})
-    kept, new = (
-        np.concatenate([np.empty(0), *(score(each, scale) for each in parts)])
-        for parts in (
-            [each.errors_kept for each in knowledge.values()],
-            [each.errors for each in knowledge.values()],
-        )
-    )
-    if len(kept) and len(new) and ks_2samp(kept, new).pvalue < SIGNIFICANCE:
+    knowledge = add_errors(learnt, data)
+    new = {code: each.errors for code, each in knowledge.items()}
+    kept = {code: each.errors_kept for code, each in knowledge.items()}
+    scale = fit_scale(new)
+    if are_unlike(join(score(kept, scale)), join(score(new, scale))):
         knowledge = {
             code: each._replace(errors_before=Errors())
             for code, each in knowledge.items()
         }
-    scores = {
-        code: score(each.errors_kept + each.errors, scale)
-        for code, each in knowledge.items()
-    }
+    errors = {code: each.errors_kept + each.errors for code, each in knowledge.items()}
+    scale = fit_scale(errors)
+    scores = score(errors, scale)
+    own = {code: each for code, each in scores.items() if stands_out(code, scores)}
+    common = {code: each for code, each in scores.items() if code not in own}
     ranges = Ranges(
         scale,
-        find_sides(np.concatenate([*scores.values()])),
-        {
-            code: find_sides(own)
-            for code, own in scores.items()
-            if len(own) >= ENOUGH_ERRORS
-        },
+        find_sides(join(common or scores)),
+        {code: find_sides(each) for code, each in own.items()},
         find_limits(orders, knowledge, limits),
     )
     return Calibrated(ranges, knowledge)
 
 
-def fit_scale(model: MonotoneTreeRegressor, data: FeatureAndLabels) -> Pair:
-    """Fit a line without falls to the absolute errors on the training rows."""
-    estimates = model.predict(preprocess(data.X_train, model.product_numbers_))
-    errors = np.abs(np.asarray(data.y_train, float) - estimates)
+def add_errors(learnt: Learnt, data: FeatureAndLabels) -> Knowledge:
+    """Add the errors of the week to what is known."""
+    most = min(MOST_ERRORS_OF_PRODUCT, MOST_ERRORS // (2 * len(learnt.knowledge)))
+    features = preprocess(data.X_test, learnt.model.product_numbers_)
+    is_judged = np.isfinite(learnt.out_of_fold)
+    codes, hours, estimates = (
+        np.concatenate([np.asarray(train)[is_judged], np.asarray(test)])
+        for train, test in (
+            (data.X_train[PRODUCT_CODE], data.X_test[PRODUCT_CODE]),
+            (data.y_train, data.y_test),
+            (learnt.out_of_fold, learnt.model.predict(features)),
+        )
+    )
+    table = DataFrame({"estimate": estimates, "error": hours - estimates})
+    errors_of = {
+        str(code): Errors(rows["estimate"].tolist(), rows["error"].tolist())
+        for code, rows in table.round(HOURS_DIGITS).groupby(codes)
+    }
+    return {
+        code: each._replace(
+            errors_before=each.errors_before.newest(most),
+            errors=errors_of.get(code, Errors()).newest(most),
+        )
+        for code, each in learnt.knowledge.items()
+    }
+
+
+def fit_scale(errors: dict[str, Errors]) -> Pair:
+    """Fit a line without falls to absolute errors, by estimate."""
+    estimates = np.array([each for part in errors.values() for each in part.estimates])
+    absolute = np.abs([each for part in errors.values() for each in part.errors])
     columns = np.column_stack([np.ones(len(estimates)), estimates])
-    (hours, per_hour), _ = nnls(columns, errors)
+    weights = np.ones(len(estimates))
+    # Twice, since what is large varies more.
+    for _ in range(2):
+        (hours, per_hour), _ = nnls(columns * weights[:, None], absolute * weights)
+        weights = 1 / np.maximum(hours + per_hour * estimates, LEAST_SCALE_HOURS)
     return max(float(hours), LEAST_SCALE_HOURS), float(per_hour)
 
 
-def add_errors(learnt: Learnt, data: FeatureAndLabels, known: Knowledge) -> Knowledge:
-    """Add the errors on the held-out orders to what is known."""
-    most = min(MOST_ERRORS_OF_PRODUCT, MOST_ERRORS // (2 * len(learnt.knowledge)))
-    numbers = learnt.model.product_numbers_
-    estimates = learnt.model.predict(preprocess(data.X_test, numbers))
-    errors = (np.asarray(data.y_test, float) - estimates).round(HOURS_DIGITS)
-    rows_of = data.X_test.groupby(PRODUCT_CODE).indices
-    added = {}
-    for code, each in learnt.knowledge.items():
-        rows = rows_of.get(code, np.empty(0, int))
-        now = Errors(
-            estimates[rows].round(HOURS_DIGITS).tolist(), errors[rows].tolist()
-        )
-        before = Errors()
-        if code in known:
-            before = known[code].errors_kept + known[code].errors
-        added[code] = each._replace(
-            errors_before=before.newest(most), errors=now.newest(most)
-        )
-    return added
+def are_unlike(one: Floats, other: Floats) -> bool:
+    """Whether two sets of errors differ by more than chance (Kolmogorov-Smirnov)."""
+    if not len(one) or not len(other):
+        return False
+    return bool(ks_2samp(one, other).pvalue < SIGNIFICANCE)
 
 
-def score(errors: Errors, scale: Pair) -> Floats:
-    """Errors in multiples of the scale."""
-    usual = scale[0] + scale[1] * np.array(errors.estimates)
-    scores: Floats = np.array(errors.errors) / usual
-    return scores
+def stands_out(code: str, scores: dict[str, Floats]) -> bool:
+    """Whether a product has enough errors, and they are unlike those of all others."""
+    if len(scores[code]) < ENOUGH_ERRORS:
+        return False
+    others = {other: each for other, each in scores.items() if other != code}
+    return are_unlike(scores[code], join(others))
+
+
+def score(errors: dict[str, Errors], scale: Pair) -> dict[str, Floats]:
+    """Errors in multiples of the scale, by product code."""
+    return {
+        code: np.array(each.errors) / (scale[0] + scale[1] * np.array(each.estimates))
+        for code, each in errors.items()
+    }
+
+
+def join(scores: dict[str, Floats]) -> Floats:
+    return np.concatenate([np.empty(0), *scores.values()])
 
 
 def find_sides(scores: Floats) -> dict[float, Pair]:

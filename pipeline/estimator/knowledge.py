@@ -66,10 +66,10 @@ class Observations:
 
 @dataclass(frozen=True)
 class Errors:
-    """How far estimates were from orders that were held out, in the order they came.
+    """How far estimates were from orders that they were not fitted on, the older first.
 
     Attributes:
-        estimates: What the model of their week answered, hours.
+        estimates: What was estimated in their week, hours.
         errors: How much longer they took, hours.
 
     Raises:
@@ -111,8 +111,8 @@ class Known(NamedTuple):
         share: How much of that was kept, 0 to 1: it weighs so much less.
         weeks_before: How many weeks in a row stand behind it.
         learnt: What the model's own week says; empty if it had too few orders.
-        errors_before: Of orders held out in earlier weeks.
-        errors: Of those held out in the model's own week.
+        errors_before: Of the orders of earlier weeks.
+        errors: Of those of the model's own week.
     """
 
     before: Observations
@@ -181,19 +181,32 @@ def read_knowledge(model: aws.Model) -> Knowledge | None:
     return known
 
 
+def recall_knowledge(model: aws.Model) -> Knowledge | None:
+    """What a model knows; None if it does not say, or could not be right."""
+    try:
+        return read_knowledge(model)
+    except KnowledgeRefused:
+        return None
+
+
 def summarize_knowledge(known: Knowledge) -> str:
     """Say in a line how much stands behind the products of a model."""
     shares = Counter(each.share for each in known.values() if each.weeks_before)
     kept = ", ".join(
-        f"{share:.0%} of what was known of {count} products"
+        f"{share:.0%} of what was known of {tell_count(count, 'product')}"
         for share, count in sorted(shares.items(), reverse=True)
     )
     orders = sum(each.orders for each in known.values())
     weeks = max(each.weeks for each in known.values())
     return (
-        f"Kept {kept or 'nothing'}; {orders:,.0f} orders of up to {weeks} weeks stand "
-        f"behind {len(known)} products."
+        f"Kept {kept or 'nothing'}; {tell_count(round(orders), 'order')} of up to "
+        f"{tell_count(weeks, 'week')} stand behind {tell_count(len(known), 'product')}."
     )
+
+
+def tell_count(count: int, noun: str) -> str:
+    """A number and what there is of it: 1 week, 2 weeks."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def read_known(record: object) -> Known:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import clone
 
 from pipeline.estimator.features import ORDERS_FEATURE, PRODUCT_FEATURE
 from pipeline.estimator.knowledge import (
@@ -18,6 +19,7 @@ from pipeline.estimator.knowledge import (
     Knowledge,
     Known,
     Observations,
+    forget_last_week,
 )
 from pipeline.estimator.monotone_tree import MonotoneTreeRegressor
 from pipeline.estimator.order_table import Chosen, Floats, Numbers, OrderTable
@@ -30,9 +32,16 @@ from pipeline.estimator.training_data import (
 
 # How much of what was known may be kept: from nothing to nearly all.
 SHARES = (0.0, 0.5, 0.75, 0.9, 0.97)
+# The same without last week, which may have been a bad one: where that makes the
+# squared error so much less, which chance does not.
+SHARE_WITHOUT_LAST = 0.97
+CLEAR_GAIN = 0.04
 # A product's own errors decide on its share, and the usual ones as if they were those
 # of so many of its orders: where it has few, what holds for others holds for it.
 BORROWED_ORDERS = 100
+# Where the week has so many held-out orders, these are enough to be judged by, and
+# nothing is fitted again for each fold.
+ENOUGH_HELD_OUT = 2000
 # Of a product that a week has too few orders of, so much weight is left.
 SHARE_OF_MISSED = 0.9
 
@@ -43,10 +52,38 @@ class Learnt(NamedTuple):
     Attributes:
         model: Answers with all that is known.
         knowledge: What the next week learns on from, by product code.
+        doubted: Codes of products whose last week was not kept, but those before it.
+        out_of_fold: For each training row what a model that is fitted without the
+            row's fold estimates, hours; NaN for rows that are known already, and in a
+            large first week.
     """
 
     model: MonotoneTreeRegressor
     knowledge: Knowledge
+    doubted: list[str]
+    out_of_fold: Floats
+
+
+class Choice(NamedTuple):
+    """What is kept of the past, by number of the product.
+
+    Attributes:
+        pasts: 0 for all that was known, 1 for what was known before last week.
+        shares: How much of that is kept.
+        out_of_fold: For each row of the week what is estimated so without its fold,
+            hours; NaN for those that are not new.
+    """
+
+    pasts: Numbers
+    shares: Floats
+    out_of_fold: Floats
+
+    def keep(self, tables: list[OrderTable]) -> OrderTable:
+        """What is kept of the tables of both pasts."""
+        return OrderTable.join(
+            table.fade(np.where(self.pasts == past, self.shares, 0.0))
+            for past, table in enumerate(tables)
+        )
 
 
 def learn_on(
@@ -63,31 +100,41 @@ def learn_on(
         known: What the model in service knows; None to start afresh.
     """
     numbers, known = projection.product_numbers_, known or {}
-    before = tabulate_known(known, numbers)
-    shares = np.zeros(len(numbers))
     rows = read_rows(data, numbers)
+    pasts = [known, forget_last_week(known)]
+    tables = [tabulate_known(past, numbers) for past in pasts]
     if known:
-        shares = choose_shares(before, data, rows, is_new)
+        choice = choose_shares(tables, data, rows, is_new)
+    else:
+        nothing = np.zeros(len(numbers))
+        out_of_fold = estimate_out_of_fold(projection, data)
+        choice = Choice(nothing.astype(int), nothing, out_of_fold)
     # Where nothing is kept, nothing counts twice.
-    week = rows.take(is_new | (shares[rows.product] == 0)).tabulate()
+    week = rows.take(is_new | (choice.shares[rows.product] == 0)).tabulate()
     model = projection
     if known:
-        curves = fit(before.fade(shares), week, rows.spread)
+        curves = fit(choice.keep(tables), week, rows.spread)
         model = replace_curves(projection, curves)
 
     missed = {code: each for code, each in known.items() if code not in numbers}
     most = max(1, MOST_KNOTS // (2 * (len(numbers) + len(missed))))
     knowledge = {code: pass_on(each, most) for code, each in missed.items()}
     for code, number in numbers.items():
-        old = before.observe(number, most)
-        knowledge[code] = Known(
-            old,
-            float(shares[number]) if len(old) else 0.0,
-            known[code].weeks if len(old) else 0,
-            week.observe(number, most),
-        )
+        past = int(choice.pasts[number])
+        before = tables[past].observe(number, most)
+        learnt = Known(Observations(), 0.0, 0, week.observe(number, most))
+        if len(before):
+            old = pasts[past][code]
+            learnt = learnt._replace(
+                before=before,
+                share=float(choice.shares[number]),
+                weeks_before=old.weeks,
+                errors_before=old.errors_kept + old.errors,
+            )
+        knowledge[code] = learnt
     left = {code: each for code, each in knowledge.items() if each.orders}
-    return Learnt(model, left)
+    doubted = [code for code, number in numbers.items() if choice.pasts[number]]
+    return Learnt(model, left, doubted, choice.out_of_fold)
 
 
 class Rows(NamedTuple):
@@ -145,38 +192,60 @@ def pass_on(known: Known, most: int) -> Known:
     """What is known of a product that the week has too few orders of: the same, which
     weighs less from now on."""
     before = tabulate_known({"": known}, {"": 0}).observe(0, most)
-    return Known(before, SHARE_OF_MISSED, known.weeks, Observations())
+    errors = known.errors_kept + known.errors
+    return Known(before, SHARE_OF_MISSED, known.weeks, Observations(), errors)
 
 
 def choose_shares(
-    before: OrderTable,
+    tables: list[OrderTable],
     data: FeatureAndLabels,
     rows: Rows,
     is_new: NDArray[np.bool_],
-) -> Floats:
+) -> Choice:
     """Choose how much of each product's past is kept, by cross-validation.
 
-    Returns:
-        Of `SHARES`, by number of the product.
+    Args:
+        tables: What was known, and what was known before last week.
     """
     products = int(rows.product.max()) + 1
-    errors = np.zeros((len(SHARES), len(is_new)))
-    kept = [before.fade(np.full(products, share)) for share in SHARES]
+    offered = [*((0, share) for share in SHARES), (1, SHARE_WITHOUT_LAST)]
+    kept = [tables[past].fade(np.full(products, share)) for past, share in offered]
+    estimates = np.full((len(offered), len(is_new)), np.nan)
     for learnt, held_out in split_into_folds(data):
         part = rows.take(learnt[is_new[learnt]]).tabulate()
         chosen = held_out[is_new[held_out]]
         judged = rows.take(chosen)
         for number, table in enumerate(kept):
             curves = fit(table, part, rows.spread)
-            estimates = curves.estimate(judged.product, judged.orders_placed)
-            errors[number, chosen] = estimates - judged.hours
+            estimates[number, chosen] = curves.estimate(
+                judged.product, judged.orders_placed
+            )
+    errors = np.nan_to_num(estimates - rows.hours)
     own = np.array([np.bincount(rows.product, each, products) for each in errors**2])
     means = own / np.bincount(rows.product, minlength=products)
     # A product that has changed alone decides nothing for others.
     usual = np.median(means, axis=1, keepdims=True)
-    best = np.argmin(own + BORROWED_ORDERS * usual, axis=0)
-    shares: Floats = np.array(SHARES)[best]
-    return shares
+    judged_by = own + BORROWED_ORDERS * usual
+    judged_by[-1] /= 1 - CLEAR_GAIN
+    best = np.argmin(judged_by, axis=0)
+    pasts, shares = np.array(offered)[best].T
+    out_of_fold = estimates[best[rows.product], np.arange(len(is_new))]
+    return Choice(pasts.astype(np.int64), shares, out_of_fold)
+
+
+def estimate_out_of_fold(
+    projection: MonotoneTreeRegressor, data: FeatureAndLabels
+) -> Floats:
+    """What the same tree, projected, estimates for each row without its fold, hours."""
+    features = preprocess(data.X_train, projection.product_numbers_)
+    hours = np.asarray(data.y_train, float)
+    estimates = np.full(len(hours), np.nan)
+    if len(data.X_test) >= ENOUGH_HELD_OUT:
+        return estimates
+    for learnt, held_out in split_into_folds(data):
+        fitted = clone(projection).fit(features[learnt], hours[learnt])
+        estimates[held_out] = fitted.predict(features[held_out])
+    return estimates
 
 
 def fit(kept: OrderTable, week: OrderTable, spread: float) -> OrderTable:

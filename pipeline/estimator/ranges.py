@@ -27,9 +27,9 @@ class Ranges:
             hour of the estimate. Neither is negative: no range is narrower on a busier
             day.
         common: By level, the range in multiples of the scale: how far below and above
-            the estimate it reaches; without the levels that there are too few held-out
-            orders for.
-        own: By product code, the same of products with enough held-out orders.
+            the estimate it reaches; without the levels that there are too few orders
+            for.
+        own: By product code, the same of products that are unlike the others.
         limits: By product code, the fewest and most orders placed that were observed.
 
     Raises:
@@ -80,8 +80,8 @@ class Ranges:
         missing = [f"{level:.0%}" for level in LEVELS if level not in self.common]
         parts = [f"of dispatches estimated at 10 hours, {', '.join(told)}"] * bool(told)
         if missing:
-            parts.append(f"too few held-out orders for {', '.join(missing)}")
-        parts.append(f"{len(self.own)} of {len(self.limits)} products have their own")
+            parts.append(f"too few orders for {', '.join(missing)}")
+        parts.append(f"{len(self.own)} of {len(self.limits)} products are unlike that")
         return "; ".join(parts)
 
     def describe(self) -> dict[str, Any]:

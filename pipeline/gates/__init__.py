@@ -4,7 +4,7 @@ from pipeline.gates.challenge import Challenge, Verdict, challenge_champion
 from pipeline.gates.comparison import CONFIDENCE_LEVEL, LARGE_LOSS, compare_errors
 from pipeline.gates.delivery import DeliveryRefused, check_delivery
 from pipeline.gates.drift import KEPT, Drift, measure_drift, summarize_drift
-from pipeline.gates.examination import Examined, examine_delivery
+from pipeline.gates.examination import Examined, examine_delivery, list_codes
 from pipeline.gates.known_weeks import find_known
 from pipeline.gates.model_logic import ModelRefused, count_falls, find_model_faults
 from pipeline.gates.recognition import (
@@ -37,6 +37,7 @@ __all__ = [
     "find_model_faults",
     "find_unseen",
     "is_named_as_delivery",
+    "list_codes",
     "measure_drift",
     "read_delivery",
     "summarize_drift",

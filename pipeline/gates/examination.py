@@ -207,6 +207,7 @@ def list_rows(mistyped: list[Mistyped]) -> str:
 
 
 def list_codes(codes: list[str]) -> str:
+    """Name the first of some products, and count the others."""
     more = len(codes) - NAMED
     return ", ".join(codes[:NAMED]) + (f" and {more} more" if more > 0 else "")
 

@@ -52,6 +52,12 @@ class Drawing:
         if places:
             self.add("path", style, tip=tip, d="M" + "L".join(places))
 
+    def add_area(self, style: str, points: Iterable[Point]) -> None:
+        """Fill what points surround."""
+        places = [f"{number(x)},{number(y)}" for x, y in points]
+        if places:
+            self.add("path", style, d="M" + "L".join(places) + "Z")
+
     def add_dots(self, style: str, points: Iterable[Point]) -> None:
         """Add dots, thousands of them in a few bytes each: ends of lines of no length,
         which are round."""

@@ -8,6 +8,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from pipeline import aws
+from pipeline.estimator import LEVELS
 from pipeline.orders import HOURS_TO_DISPATCH, ORDERS_PLACED
 from pipeline.pages.index_charts import (
     PRODUCTS_SHOWN,
@@ -18,9 +19,11 @@ from pipeline.pages.index_charts import (
     draw_r_squared,
     draw_service_error,
 )
+from pipeline.pages.model_charts import draw_model
 from pipeline.pages.serving import (
     ModelsFolder,
     Rollback,
+    Serving,
     Withdrawn,
     read_models_folder,
 )
@@ -105,6 +108,7 @@ def make_index(
         trend=tell_trend(runs),
         weeks=[(week.friday, make_lines(week, folder, runs, now)) for week in weeks],
         figures=make_figures(timeline) if timeline.runs else [],
+        model_figures=make_model_figures(folder.serving),
     )
 
 
@@ -259,6 +263,30 @@ def make_figures(timeline: Timeline) -> list[Figure]:
             f"At the right those of the last delivery.{shown}",
         ),
     ]
+
+
+def make_model_figures(serving: Serving | None) -> list[Figure]:
+    """How sure what serves is, and what stands behind it."""
+    if serving is None or serving.champion is None:
+        return []
+    drawn = draw_model(serving.champion)
+    more = ""
+    if drawn.products > PRODUCTS_SHOWN:
+        more = f" The {PRODUCTS_SHOWN} with the most, of {drawn.products:,} products."
+    figures = []
+    if drawn.ranges:
+        levels = ", ".join(f"{level:.0%}" for level in reversed(LEVELS))
+        keys = [("first", "estimate"), ("range", f"where {levels} of dispatches fall")]
+        note = "On a day of half the most orders placed that were observed; at the "
+        note += "right what is estimated, in hours, and at how many orders." + more
+        title = "How sure the estimates are"
+        figures.append(Figure(title, drawn.ranges, keys, note))
+    if drawn.knowledge:
+        keys = [("bar", "orders, those of earlier weeks counting less")]
+        note = "How many orders of how many weeks in a row it has learnt from." + more
+        title = "What stands behind the estimates"
+        figures.append(Figure(title, drawn.knowledge, keys, note))
+    return figures
 
 
 def tell_shown(timeline: Timeline) -> str:

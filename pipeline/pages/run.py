@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from pandas import DataFrame
 
 from pipeline import aws
-from pipeline.estimator import Champion
+from pipeline.estimator import Champion, read_ranges, recall_knowledge
 from pipeline.gates import CONFIDENCE_LEVEL, TRAINING_ROWS, find_unseen
 from pipeline.orders import HOURS_TO_DISPATCH, ORDERS_PLACED, PRODUCT_CODE
 from pipeline.pages.evidence import Evidence, KnownModel, Observations
 from pipeline.pages.run_charts import (
+    BAND_LEVEL,
     DOTS_SHOWN,
     RESIDUALS_SHOWN,
     draw_comparison,
@@ -22,6 +23,7 @@ from pipeline.pages.run_charts import (
     draw_residuals,
 )
 from pipeline.pages.index import find_tone
+from pipeline.pages.model_charts import tell_behind
 from pipeline.pages.templating import render
 from pipeline.pages.weeks import Run
 from pipeline.records import RunRecord
@@ -32,12 +34,17 @@ PRODUCTS_NAMED = 50
 
 
 class Panel(NamedTuple):
-    """A product's curves."""
+    """A product's curves.
+
+    Attributes:
+        behind: How many orders of how many weeks stand behind them; "" if not known.
+    """
 
     code: str
     picture: Markup
     orders: int
     is_kept: bool
+    behind: str
 
 
 class Residuals(NamedTuple):
@@ -85,6 +92,8 @@ def make_run_page(bucket: str, run: Run, evidence: Evidence) -> RunPage:
         panels=make_panels(record, observations, new.champion, old.champion),
         products=len(choose_products(record, new.champion, old.champion)),
         dots_shown=DOTS_SHOWN,
+        band_level=f"{BAND_LEVEL:.0%}",
+        has_band=shown is not None and read_ranges(shown.model) is not None,
         has_new=new.champion is not None,
         has_old=old.champion is not None,
         observations=observations.orders,
@@ -148,6 +157,9 @@ def make_panels(
     set_aside = delivery.set_aside if delivery else []
     lines = [row.line for row in set_aside]
     good = None if orders is None else orders[~orders.index.isin(lines)]
+    shown = new or old
+    ranges = read_ranges(shown.model) if shown else None
+    known = (recall_knowledge(shown.model) if shown else None) or {}
     panels = []
     for code in sorted(codes):
         own = None if good is None else good[good[PRODUCT_CODE] == code]
@@ -157,10 +169,12 @@ def make_panels(
             new.curves.get(code) if new else None,
             old.curves.get(code) if old else None,
             [row for row in set_aside if row.product_code == code],
+            ranges,
         )
         count = 0 if own is None else len(own)
         is_kept = delivery is not None and code in delivery.kept_products
-        panels.append(Panel(code, picture, count, is_kept))
+        behind = tell_behind(known[code]) if code in known else ""
+        panels.append(Panel(code, picture, count, is_kept, behind))
     return panels
 
 

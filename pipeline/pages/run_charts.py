@@ -7,9 +7,10 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from pandas import DataFrame
 
+from pipeline.estimator import Ranges
 from pipeline.gates import CONFIDENCE_LEVEL, LARGE_LOSS
 from pipeline.orders import HOURS_TO_DISPATCH, ORDERS_PLACED
-from pipeline.pages.drawing import Drawing
+from pipeline.pages.drawing import Drawing, Point
 from pipeline.pages.plot import LEFT, RIGHT, WIDTH, Plot, Scale, find_ticks
 from pipeline.records import ModelComparison, SetAsideRow
 
@@ -24,6 +25,8 @@ CURVE_POINTS = 240
 # An axis ends above this share of the observations, so that the others are seen.
 MOST_OBSERVED = 0.99
 BINS = 25
+# Of the range that is drawn: where so many dispatches fall.
+BAND_LEVEL = 0.9
 
 
 def thin(data: DataFrame, most: int) -> DataFrame:
@@ -37,13 +40,15 @@ def draw_curves(
     new: Curve | None,
     old: Curve | None,
     set_aside: Iterable[SetAsideRow],
+    ranges: Ranges | None,
 ) -> Markup:
-    """The curves of a product, and what was observed.
+    """The curves of a product, the range around them, and what was observed.
 
     Args:
         orders: Those of the product.
         new: What was learnt.
         old: What the model in service says.
+        ranges: Of what was learnt, or, where nothing was, of the model in service.
     """
     placed = hours = np.zeros(0)
     if orders is not None:
@@ -58,7 +63,9 @@ def draw_curves(
         if curve is not None
     ]
     usual = float(np.quantile(hours, MOST_OBSERVED)) if len(hours) else 0.0
-    top = 1.15 * max([usual, *(y for line in lines for _, y in line)]) or 1.0
+    band = find_band(code, lines[-1], ranges) if ranges and lines else []
+    highest = [usual, *(y for line in [*lines, band] for _, y in line)]
+    top = 1.15 * max(highest) or 1.0
     plot = Plot(
         f"curves and orders of {code}",
         x_limits=(0.0, right),
@@ -69,6 +76,7 @@ def draw_curves(
         width=PANEL_WIDTH,
         height=PANEL_HEIGHT,
     )
+    plot.add_area("range", (plot.at(*point) for point in band))
     pairs = zip(placed.tolist(), hours.tolist(), strict=True)
     plot.add_dots("observed", (plot.at(*each) for each in pairs))
     styles = ["old line"] * (old is not None) + ["new line"] * (new is not None)
@@ -79,6 +87,18 @@ def draw_curves(
         tip = f"line {row.line:,}: {row.hours:g} hours, {row.expected:.3g} expected"
         plot.add("text", "bad cross", "×", tip, x=across, y=up + 4)
     return plot.finish()
+
+
+def find_band(code: str, line: list[Point], ranges: Ranges) -> list[Point]:
+    """The outline of the range around a curve, as far as orders were observed."""
+    found = [
+        (placed, around)
+        for placed, hours in line
+        if not ranges.is_beyond(code, placed)
+        and (around := ranges.around(code, hours, BAND_LEVEL))
+    ]
+    above = [(placed, high) for placed, (_, high) in found]
+    return [(placed, low) for placed, (low, _) in found] + above[::-1]
 
 
 def draw_residuals(orders: DataFrame, residuals: NDArray[np.float64]) -> Markup:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from pipeline import aws
-from pipeline.estimator import read_champion
+from pipeline.estimator import Champion, read_champion
 from pipeline.orders import MODELS_FOLDER, ROLLED_BACK_FROM
 
 
@@ -44,6 +44,7 @@ class Serving(NamedTuple):
         proof: How it was shown to be ours.
         original: File name of what it is a copy of; "" if it was not put back.
         is_again: Whether it serves because a newer one was withdrawn.
+        champion: What it estimates.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Serving(NamedTuple):
     proof: str
     original: str
     is_again: bool = False
+    champion: Champion | None = None
 
 
 class ModelsFolder(NamedTuple):
@@ -163,6 +165,7 @@ def describe(
         str(candidate.proof),
         name_of(candidate.s3_metadata.get(ROLLED_BACK_FROM, "")),
         bool(passed_over),
+        read_champion(model),
     )
 
 

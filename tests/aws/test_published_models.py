@@ -1,10 +1,12 @@
 """Models that earlier code published serve, are compared, listed and put back."""
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -12,10 +14,11 @@ from pandas import DataFrame
 from types_boto3_s3 import S3Client
 
 from pipeline import aws
-from pipeline.estimator import read_champion, read_curves
+from pipeline.estimator import read_champion, read_curves, read_knowledge, read_ranges
 from pipeline.gates import Verdict, challenge_champion
 from pipeline.models import main
 from pipeline.estimator.products import FORMER_PRODUCTS
+from sandbox.s3_server import make_bucket
 
 FOLDER = Path(__file__).parents[1] / "published_models"
 DESCRIBED = json.loads((FOLDER / "models.json").read_text())
@@ -34,6 +37,8 @@ class Published(NamedTuple):
     signing_key: str | None
     model_version: str
     estimates: dict[str, list[float]]
+    ranges: dict[str, list[list[float]]] | None = None
+    orders_behind: dict[str, float] | None = None
 
     def __str__(self) -> str:
         put_back = " put back" if "rolled-back-from" in self.metadata else ""
@@ -44,14 +49,30 @@ MODELS = [Published(**described) for described in DESCRIBED["models"]]
 
 
 @pytest.fixture(params=MODELS, ids=str)
+def found(request: pytest.FixtureRequest) -> Published:
+    model: Published = request.param
+    return model
+
+
+@pytest.fixture
+def bucket(found: Published, s3: S3Client) -> Iterator[str]:
+    """An empty bucket of the name that the model was signed for."""
+    name = found.metadata.get("signed-for-bucket", f"test-{uuid4()}")
+    make_bucket(name)
+    yield name
+    # The next test makes it again.
+    for held in s3.list_object_versions(Bucket=name).get("Versions", []):
+        s3.delete_object(
+            Bucket=name, Key=held["Key"], VersionId=held["VersionId"]
+        )
+    s3.delete_bucket(Bucket=name)
+
+
+@pytest.fixture
 def published(
-    request: pytest.FixtureRequest,
-    s3: S3Client,
-    bucket: str,
-    monkeypatch: pytest.MonkeyPatch,
+    found: Published, s3: S3Client, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> Published:
     """A model alone in a bucket, with the key that it was signed with."""
-    found: Published = request.param
     if found.signing_key:
         monkeypatch.setenv("MODEL_SIGNING_KEY", found.signing_key)
     s3.put_object(
@@ -128,7 +149,9 @@ def test_it_is_listed_and_verified(
     assert main([bucket, "verify"]) == 0
     name = published.key.removeprefix("models/")
     told = capsys.readouterr().out
-    if published.signing_key:
+    if "hmac-sha256-v2" in published.metadata:
+        assert told == f"{name}: verified\n"
+    elif published.signing_key:
         expected = "verified, by a signature of the old form; sign it anew: "
         assert told.startswith(f"{name}: {expected}")
         assert main([bucket, "resign"]) == 0
@@ -138,6 +161,24 @@ def test_it_is_listed_and_verified(
         assert_serves(published, bucket)
     else:
         assert told == f"{name}: signature not checked\n"
+
+
+def test_how_sure_it_is_and_what_stands_behind_it_is_read(
+    published: Published, bucket: str
+) -> None:
+    model = aws.get_latest_pkl_model_from_s3(bucket, "models")
+    ranges, known = read_ranges(model), read_knowledge(model)
+    if published.ranges is None:
+        assert ranges is None and known is None
+        return
+    assert ranges is not None and known is not None
+    assert published.ranges == {
+        code: [[*(ranges.around(code, hours, 0.9) or ())] for hours in estimates]
+        for code, estimates in published.estimates.items()
+    }
+    assert published.orders_behind == {
+        code: round(each.orders, 3) for code, each in known.items()
+    }
 
 
 def test_it_is_put_back(

@@ -18,12 +18,14 @@ from pipeline.estimator import (
     forget_last_week,
     learn_on,
     prepare_data,
+    preprocess,
     read_champion,
     read_knowledge,
     training_rows,
 )
 from pipeline.estimator import learning
-from pipeline.estimator.knowledge import MOST_ERRORS, MOST_KNOTS
+from pipeline.estimator.knowledge import MOST_ERRORS, MOST_KNOTS, Errors
+from pipeline.estimator.learning import SHARE_WITHOUT_LAST, Learnt
 from pipeline.gates import TRAINING_ROWS, find_known, write_training_rows
 from pipeline.train_model import persist_model, train_model
 from sandbox.orders import HOURS_PER_ORDER, make_products, make_week
@@ -32,12 +34,17 @@ GRID = {"random_state": [42], "max_depth": [8], "min_samples_leaf": [3]}
 PLACES = np.arange(0.0, 400.0)
 
 
-def learn(
-    week: DataFrame, known: Knowledge | None
-) -> tuple[MonotoneTreeRegressor, Knowledge]:
+def learn_week(week: DataFrame, known: Knowledge | None) -> Learnt:
     data = prepare_data(week)
     projection, _ = train_model(data, GRID)
     return learn_on(projection, data, np.ones(len(data.X_train), bool), known)
+
+
+def learn(
+    week: DataFrame, known: Knowledge | None
+) -> tuple[MonotoneTreeRegressor, Knowledge]:
+    learnt = learn_week(week, known)
+    return learnt.model, learnt.knowledge
 
 
 def measure_distance(
@@ -84,6 +91,51 @@ def test_another_world_is_learnt_at_once(
     assert {(each.share, each.weeks) for each in known.values()} == {(0.0, 1)}
 
 
+def test_a_bad_week_leaves_no_trace(four_weeks: Knowledge) -> None:
+    with_errors = {
+        code: each._replace(errors=Errors([1.0], [float(each.weeks)]))
+        for code, each in four_weeks.items()
+    }
+    bad = learn_week(make_week(1000, seed=5, slowdown=1.3), with_errors)
+    after = learn_week(make_week(1000, seed=6), bad.knowledge)
+    assert bad.doubted == [] and sorted(after.doubted) == sorted(four_weeks)
+    assert {(each.weeks, each.share) for each in after.knowledge.values()} == {
+        (5, SHARE_WITHOUT_LAST)
+    }
+    assert all(each.errors_kept.errors == [4.0] for each in after.knowledge.values())
+    without, _ = learn(make_week(1000, seed=6), four_weeks)
+    assert measure_distance(after.model) < measure_distance(without) + 0.02
+    # One product may have had a bad week alone.
+    slopes = {**HOURS_PER_ORDER, "SKU003": 1.3 * HOURS_PER_ORDER["SKU003"]}
+    _, known = learn(make_week(1000, seed=5, hours_per_order=slopes), four_weeks)
+    assert learn_week(make_week(1000, seed=6), known).doubted == ["SKU003"]
+
+
+def test_a_week_like_those_before_is_not_doubted(four_weeks: Knowledge) -> None:
+    for seed in range(5, 11):
+        assert learn_week(make_week(1000, seed), four_weeks).doubted == []
+
+
+def test_each_order_is_estimated_by_what_was_not_fitted_on_it(
+    four_weeks: Knowledge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    week = make_week(1000, seed=4)
+    data = prepare_data(week)
+    for known in (None, four_weeks):
+        learnt = learn_week(week, known)
+        fitted = learnt.model.predict(
+            preprocess(data.X_train, learnt.model.product_numbers_)
+        )
+        apart = np.abs(data.y_train - learnt.out_of_fold).mean()
+        assert np.abs(data.y_train - fitted).mean() + 0.01 < apart < 1.1
+    # What is known already tells nothing.
+    is_new = np.arange(len(data.X_train)) >= 100
+    out_of_fold = learn_on(learnt.model, data, is_new, four_weeks).out_of_fold
+    assert np.array_equal(np.isfinite(out_of_fold), is_new)
+    monkeypatch.setattr(learning, "ENOUGH_HELD_OUT", 200)
+    assert np.isnan(learn_week(week, None).out_of_fold).all()
+
+
 def test_one_product_may_change_alone(four_weeks: Knowledge) -> None:
     slopes = {**HOURS_PER_ORDER, "SKU003": 1.5 * HOURS_PER_ORDER["SKU003"]}
     week = make_week(1000, seed=4, hours_per_order=slopes)
@@ -94,9 +146,9 @@ def test_one_product_may_change_alone(four_weeks: Knowledge) -> None:
 def test_the_first_week_answers_with_its_projection() -> None:
     data = prepare_data(make_week(500, seed=1))
     projection, _ = train_model(data, GRID)
-    model, known = learn_on(projection, data, np.ones(len(data.X_train), bool), None)
-    assert model is projection
-    assert sum(each.orders for each in known.values()) == 400
+    learnt = learn_on(projection, data, np.ones(len(data.X_train), bool), None)
+    assert learnt.model is projection
+    assert sum(each.orders for each in learnt.knowledge.values()) == 400
 
 
 def test_a_product_that_is_missed_fades(four_weeks: Knowledge) -> None:
@@ -108,7 +160,8 @@ def test_a_product_that_is_missed_fades(four_weeks: Knowledge) -> None:
     data = prepare_data(make_week(60, 5, hours_per_order={"SKU001": 0.1}))
     projection, _ = train_model(data, GRID)
     for _ in range(80):
-        _, known = learn_on(projection, data, np.ones(len(data.X_train), bool), known)
+        is_new = np.ones(len(data.X_train), bool)
+        known = learn_on(projection, data, is_new, known).knowledge
     assert [*known] == ["SKU001"]
 
 
@@ -125,13 +178,13 @@ def publish(week: DataFrame, known: Knowledge | None, bucket: str) -> aws.Model:
     data = prepare_data(week)
     projection, metrics = train_model(data, GRID)
     is_new = np.ones(len(data.X_train), bool)
-    model, learnt = learn_on(projection, data, is_new, known)
+    learnt = learn_on(projection, data, is_new, known)
     metadata = {
-        KNOWLEDGE: {code: each.describe() for code, each in learnt.items()},
+        KNOWLEDGE: {code: each.describe() for code, each in learnt.knowledge.items()},
         TRAINING_ROWS: write_training_rows(training_rows(data)),
     }
     dataset = aws.Dataset(week, datetime.now(UTC), bucket, "datasets/w.csv", "c0ffee")
-    persist_model(bucket, model, dataset, metrics, metadata)
+    persist_model(bucket, learnt.model, dataset, metrics, metadata)
     return aws.get_latest_pkl_model_from_s3(bucket, "models")
 
 
@@ -228,7 +281,7 @@ def test_thousands_of_products_are_bounded(monkeypatch: pytest.MonkeyPatch) -> N
         data = prepare_data(week)
         projection, _ = train_model(data, {"random_state": [42], "max_depth": [9]})
         is_new = np.ones(len(data.X_train), bool)
-        model, known = learn_on(projection, data, is_new, known)
+        model, known, *_ = learn_on(projection, data, is_new, known)
     assert known is not None and len(known) == 600
     knots = [len(each.before) + len(each.learnt) for each in known.values()]
     assert 6 * 2 * 600 < sum(knots) <= 7 * 2 * 600

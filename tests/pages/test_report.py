@@ -162,6 +162,8 @@ def test_the_index_tells_who_was_not_there(report: Report) -> None:
         "The last 4 weeks in pictures",
         "since Mon 16 Nov 2026, 09:00 UTC trained Fri 6 Nov 2026, 23:45 UTC",
         "refused below",
+        "where 95%, 90%, 80%, 50% of dispatches fall",
+        "of 2 weeks",
     ):
         assert part in words
     weeks = words.partition("Why, and warnings")[2]
@@ -196,6 +198,9 @@ def test_a_run_page_is_the_card_of_its_model(report: Report) -> None:
         "Set aside",
         "estimates of the new model",
         "estimates of the model before",
+        "where 90% of dispatches fall, by the new model",
+        "of 2 weeks stand behind the new estimates",
+        "This week alone",
         "that the model was not trained on",
         "Compared with the model in service",
         "99% interval of this difference is",

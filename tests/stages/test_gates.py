@@ -272,6 +272,13 @@ def test_a_slower_world_is_learnt_with_a_warning(served: str) -> None:
     metadata = newest(served).metadata
     assert metadata is not None
     assert metadata["service_error"]["mean_absolute_error"] > 1.5
+    # If it was the delivery and not the world, nothing of it stays.
+    deliver(served, next_week(seed=3), NOW + timedelta(minutes=1))
+    exit_code, log = train(served)
+    assert exit_code == 0
+    told = next(line for line in log if "Last week was likely a bad one" in line)
+    assert " - WARNING - " in told and "SKU001, SKU002, SKU003, SKU004, SKU005" in told
+    assert any("2 weeks stand behind 5 products" in line for line in log)
 
 
 def test_a_new_product_is_learnt_and_a_rare_one_set_aside(served: str) -> None:
