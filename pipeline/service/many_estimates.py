@@ -32,6 +32,8 @@ MAX_BODY_BYTES = 128 * 1024
 DEFAULT_LEVEL = 0.9
 ONE_LEVEL = f"Input should be one of {', '.join(map(str, LEVELS))}"
 
+# An enum of numbers is one that generators of clients do not know.
+LEVEL_SCHEMA = {"anyOf": [{"type": "number", "const": level} for level in LEVELS]}
 # As much as several estimates of one order take.
 ORDERS_AT_A_TIME = 50
 WITHOUT_RANGE = '{"est_hours_to_dispatch":%.4f,"range":null,"beyond_observed":%s}'
@@ -81,7 +83,7 @@ def make_many_request_model(request_model: type[Order]) -> type[Orders]:
                 description="Which share of dispatches the ranges are to hold.",
             ),
             AfterValidator(check_level),
-            WithJsonSchema({"type": "number", "enum": LEVELS}),
+            WithJsonSchema(LEVEL_SCHEMA),
         ] = DEFAULT_LEVEL
 
     return EstimatesRequest
