@@ -167,6 +167,10 @@ def add_endpoint(
         ),
         422: {"model": InvalidRequest, "description": INVALID},
     }
+    tags = app.openapi_tags or []
+    if tag not in (each["name"] for each in tags):
+        # Before those of operation.
+        app.openapi_tags = [*tags[:-1], {"name": tag}, tags[-1]]
     extra = {}
     if example:
         responses[200] = show(example.answer)

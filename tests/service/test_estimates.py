@@ -10,10 +10,12 @@ import pytest
 from fastapi import FastAPI
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from pipeline.estimator import LEVELS, PiecewiseLinear, Ranges
+from pipeline.service import json_route
 from pipeline.service.estimate_metrics import EstimateMetrics
-from pipeline.service.faults import MAX_FAULTS
+from pipeline.service.faults import MAX_FAULTS, describe_faults
 from pipeline.service.many_estimates import (
     MAX_BODY_BYTES,
     MAX_ORDERS,
@@ -246,8 +248,18 @@ JUNK = {f"{number:x}": number for number in range(9_000)}
     ids="fields name surrogates many order ours empty nested letters".split(),
 )
 def test_a_refusal_is_short_whatever_is_refused(
-    app: FastAPI, path: str, content: object, faults: int | None
+    app: FastAPI,
+    path: str,
+    content: object,
+    faults: int | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    def describe(error: ValidationError) -> list[dict[str, Any]]:
+        # However many there are, not all are put into words.
+        assert error.error_count() <= 3 + MAX_FAULTS
+        return describe_faults(error)
+
+    monkeypatch.setattr(json_route, "describe_faults", describe)
     answer = ask(app, path, content)
     if faults is None:
         assert answer.status in (413, 422)

@@ -11,12 +11,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from pipeline.service import Readiness, add_endpoint, create_service
 from pipeline.service.faults import MAX_FAULTS, make_presentable
-from pipeline.service.json_route import JsonRoute
-from pipeline.service.refusals import FAILURE
+from pipeline.service.json_route import JsonRoute, check_headers
+from pipeline.service.refusals import FAILURE, Refused
 from tests.service.applications import (
     CURVES,
     JSON,
@@ -226,6 +226,21 @@ def test_an_encoded_body_is_refused(
         assert "without Content-Encoding" in answer.json()["detail"]
 
 
+def test_the_first_declaration_of_a_body_counts() -> None:
+    """As in Starlette."""
+    declared = [(b"content-type", each) for each in (b"application/json", b"text/a")]
+    check_headers(declared)
+    with pytest.raises(Refused):
+        check_headers(declared[::-1])
+
+
+def test_nobody_need_prove_who_they_are_wherever_it_runs(app: FastAPI) -> None:
+    """And linters insist that it is said."""
+    document = app.openapi()
+    assert document["security"] == [] and document["servers"][0]["url"] == "/"
+    assert [tag["name"] for tag in document["tags"]] == ["estimates", "operation"]
+
+
 def test_a_body_is_read_to_its_end(app: FastAPI) -> None:
     """Our own server hands it over whole, others need not."""
     body = json.dumps(ORDER).encode()
@@ -246,9 +261,13 @@ def fail(number: int) -> Reply:
     raise ValueError("a secret")
 
 
-@pytest.mark.parametrize("reply", [fail, lambda _: "no reply"], ids=["fail", "str"])
+@pytest.mark.parametrize(
+    "reply, error",
+    [(fail, ValueError), (lambda _: "no reply", ValidationError)],
+    ids=["fail", "str"],
+)
 def test_a_failure_is_counted_and_says_nothing_of_the_inside(
-    reply: Callable[[int], Any],
+    reply: Callable[[int], Any], error: type[Exception]
 ) -> None:
     app = make_other_app(reply)
     sent: list[Any] = []
@@ -262,7 +281,7 @@ def test_a_failure_is_counted_and_says_nothing_of_the_inside(
     scope = {"type": "http", "method": "POST", "path": "/halve", "state": {}}
     headers = [(b"content-type", b"application/json")]
     # The server logs what is raised.
-    with pytest.raises(Exception):
+    with pytest.raises(error):
         asyncio.run(app({**scope, "headers": headers}, receive, send))
     start, body = sent
     assert start["status"] == 500
