@@ -32,7 +32,7 @@ test: $(INSTALLED)  ## Run all tests, on each Python found where that matters, a
 check: $(INSTALLED)  ## Run the static analysis and all tests that need no process of their own: in a minute and a half.
 	@UV_PYTHON_DOWNLOADS=never exec $(PYTHON) -m tox run-parallel -e static,check
 
-bench: $(INSTALLED)  ## Measure everything against its baseline, into benchmarks/results; 10 minutes.
+bench: $(INSTALLED)  ## Measure everything against its baseline, into benchmarks/results; 13 minutes.
 	@UV_PYTHON_DOWNLOADS=never exec $(PYTHON) -m tox -e bench
 
 clients: $(INSTALLED)  ## Check the OpenAPI document, and ask with a client generated in TypeScript; needs Node.js.
