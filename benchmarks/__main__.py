@@ -40,8 +40,8 @@ def main() -> None:
     speedups["memory"] = baseline.memory / ours.memory
 
     say("Serve ...")
-    closed, fixed = serve.measure()
-    rows += serve.describe(closed, fixed)
+    closed, fixed, costs = serve.measure()
+    rows += serve.describe(closed, fixed, costs)
     quick, obvious = closed[OURS], closed[BASELINE]
     speedups["requests a second"] = quick.rate / obvious.rate
     speedups["p99 latency"] = obvious.p99 / quick.p99

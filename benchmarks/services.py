@@ -18,12 +18,14 @@ from sandbox.s3_server import make_bucket, replace_aws_settings, run_s3_server
 BUCKET = "benchmark"
 PATH = "/api/v0.1/time_to_dispatch"
 BODY = '{"product_code": "SKU001", "orders_placed": 112}'
+MANY_PATH = "/api/v0.2/times_to_dispatch"
 HEADERS = {"Content-Type": "application/json"}
 START_TIMEOUT_SECONDS = 60
 
 OURS = "pipeline.serve_model"
 BASELINE = "benchmarks.baseline_service"
 FLOOR = "benchmarks.echo_service"
+UNCOUNTED = "benchmarks.uncounted_service"
 
 # The service has the first core, whoever sends requests the last.
 CORES = sorted(os.sched_getaffinity(0))
@@ -97,6 +99,13 @@ def resident_memory(process_id: int) -> int:
     with open(f"/proc/{process_id}/statm") as statm:
         pages = int(statm.read().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def processor_seconds(process_id: int) -> float:
+    """Time that a process has had of a processor so far, on Linux."""
+    with open(f"/proc/{process_id}/stat") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 def find_program(name: str) -> str:

@@ -9,7 +9,6 @@ loaded. SIGTERM ends the service when no more requests come and all are answered
 
 import logging
 from collections.abc import Sequence
-from math import isfinite
 
 from pipeline.logs import StageParser, ending_with_errors
 
@@ -20,33 +19,30 @@ from fastapi import FastAPI
 from fastapi.responses import Response
 
 from pipeline import aws
-from pipeline.estimator import most_orders_placed, read_curves, read_products
+from pipeline.estimator import Curve, read_curves, read_products, read_ranges
 from pipeline.orders import MODELS_FOLDER
 from pipeline.service import (
     ORDERS_PLACED,
-    Estimate,
     EstimateMetrics,
+    JsonResponse,
     ModelEstimates,
-    Order,
     Readiness,
-    add_endpoint,
+    add_estimate,
+    add_estimates,
     add_metrics,
     create_service,
-    make_request_model,
     serve,
 )
 
 __all__ = ["create_app", "main"]
 
-JSON = {"content-type": "application/json"}
-
 DESCRIPTION = """
 How long will the dispatch of an order of spare parts take? Ask before the order is
 placed, with the product and the number of orders already placed that day.
 
-Estimates are in hours. A new model is trained on each week's orders; `model_version`
-names the one that answered. A request that cannot be answered gets 422 with the field
-at fault in `detail[].loc` and the reason in `detail[].msg`.
+Estimates are in hours. A new model is trained on each week's orders; each answer names
+the one that answered. A request that cannot be answered gets 422 with the field at
+fault in `detail[].loc` and the reason in `detail[].msg`.
 """
 
 log = logging.getLogger("pipeline")
@@ -77,25 +73,13 @@ def create_app(model: aws.Model, refusals: Sequence[str] = ()) -> FastAPI:
     Raises:
         RuntimeError: The model does not estimate each of its products.
     """
-    curves, products = read_curves(model), read_products(model)
-    by_orders = sorted(curves, key=lambda code: -(products[code].orders or 0))
-    metrics = EstimateMetrics(
-        {code: most_orders_placed(curves[code]) for code in by_orders}
+    products = read_products(model)
+    by_orders = sorted(
+        read_curves(model).items(), key=lambda item: -(products[item[0]].orders or 0)
     )
-    model_version = str(model)
-    before, after = split_around_hours(model_version)
-
-    async def time_to_dispatch(order: Order) -> Response:
-        """Estimate the hours from order to dispatch of one product."""
-        hours = curves[order.product_code](order.orders_placed)
-        if not isfinite(hours):
-            raise RuntimeError(f"{model_version} estimates {hours} hours for {order}.")
-        metrics.count(order.product_code, order.orders_placed, hours)
-        # JSON of an Estimate, of which all but the number is made once.
-        return Response(b"%b%a%b" % (before, hours, after), headers=JSON)
-
+    curves = dict(by_orders)
     readiness = Readiness(
-        model_version=model_version,
+        model_version=str(model),
         refused=list(refusals),
         kept_products={
             code: product.learnt_at
@@ -103,20 +87,21 @@ def create_app(model: aws.Model, refusals: Sequence[str] = ()) -> FastAPI:
             if product.is_kept
         },
     )
-    app = create_service("Time to Dispatch", "0.1", DESCRIPTION, model, readiness)
-    add_endpoint(
-        app,
-        "/api/v0.1/time_to_dispatch",
-        time_to_dispatch,
-        make_request_model(curves),
-        Estimate,
-        summary="Estimate the time to dispatch",
-        tag="estimates",
-    )
+    app = create_service("Time to Dispatch", "0.2", DESCRIPTION, model, readiness)
+    metrics = EstimateMetrics(curves)
+    add_estimate(app, model, curves, metrics)
+    add_estimates(app, model, curves, read_ranges(model), metrics)
+    add_model_estimates(app, curves)
+    add_metrics(app, metrics)
+    return app
+
+
+def add_model_estimates(app: FastAPI, curves: dict[str, Curve]) -> None:
+    """Tell what the model says of one order of each product."""
     of_each = {code: curve(ORDERS_PLACED) for code, curve in curves.items()}
     said = ModelEstimates(orders_placed=ORDERS_PLACED, est_hours_to_dispatch=of_each)
     # Made once, for there may be thousands.
-    content = said.model_dump_json()
+    content = said.model_dump_json().encode()
 
     @app.get(
         "/readyz/estimates",
@@ -124,19 +109,9 @@ def create_app(model: aws.Model, refusals: Sequence[str] = ()) -> FastAPI:
         summary="What does its model say?",
         tags=["operation"],
     )
-    async def model_estimates() -> Response:
+    async def get_model_estimates() -> Response:
         """Answers what the estimates of one order of each product have to be."""
-        return Response(content, headers=JSON)
-
-    add_metrics(app, metrics)
-    return app
-
-
-def split_around_hours(model_version: str) -> tuple[bytes, bytes]:
-    """Make what stands before and after the hours in the JSON of an `Estimate`."""
-    estimate = Estimate(est_hours_to_dispatch=0.5, model_version=model_version)
-    before, _, after = estimate.model_dump_json().encode().partition(b"0.5")
-    return before, after
+        return JsonResponse(content)
 
 
 if __name__ == "__main__":

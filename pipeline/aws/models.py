@@ -132,6 +132,11 @@ class Model:
         return self._creation_time.isoformat()
 
     @property
+    def hash(self) -> str:
+        """SHA-256 of the pickled estimator, hexadecimal."""
+        return self._model_hash
+
+    @property
     def train_dataset_key(self) -> str:
         return self._train_dataset_key
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.estimator.champion import Champion, read_champion
 from pipeline.estimator.contents import CONTENTS, TREE, check_tree
-from pipeline.estimator.curves import most_orders_placed, read_curves
+from pipeline.estimator.curves import Curve, most_orders_placed, read_curves
 from pipeline.estimator.features import ORDERS_FEATURE, PRODUCT_FEATURE
 from pipeline.estimator.knowledge import (
     KNOWLEDGE,
@@ -45,6 +45,7 @@ __all__ = [
     "CONTENTS",
     "CURVES",
     "Champion",
+    "Curve",
     "FOLDS",
     "FeatureAndLabels",
     "KNOWLEDGE",

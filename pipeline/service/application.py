@@ -1,26 +1,87 @@
-"""The application around an endpoint: what every service of a model answers alike."""
+"""The application around endpoints: what every service of a model answers alike."""
 
 from collections.abc import Callable, Coroutine
-from inspect import signature
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request, Response
-from fastapi.exception_handlers import http_exception_handler
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from prometheus_client.registry import Collector
 from pydantic import BaseModel
-from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from pipeline import aws
-from pipeline.service.answers import Refusal, Liveness, Readiness
+from pipeline.service.answers import InvalidRequest, Liveness, Readiness, Refusal
 from pipeline.service.counted_route import CountedRoute
+from pipeline.service.documentation import PATH as DOCS
 from pipeline.service.documentation import add_documentation
-from pipeline.service.json_route import NOT_JSON, JsonRoute
+from pipeline.service.json_route import ENCODED, NOT_JSON, JsonRoute, too_large
+from pipeline.service.refusals import FAILURE, Refused, make_failure
 from pipeline.service.request_limits import REFUSALS
 from pipeline.service.service_metrics import ServiceMetrics, add_metrics_page
 
-FAILURE = "The service failed to answer; its log says why."
+# Of an endpoint that says nothing else: more than one order, or one flower, takes.
+MAX_BODY_BYTES = 8 * 1024
+BAD_JSON = "The body is not valid JSON: {reason} at line {line}, column {column}."
+INVALID = "A field is missing, unknown or not allowed, or the body is not valid JSON."
+OPERATION = "operation"
+
+
+class Example(NamedTuple):
+    """A request, and what the service answers to it; both as JSON is in Python."""
+
+    request: Any
+    answer: Any
+
+
+class Service(FastAPI):
+    """An application that finds the route of a request in a dictionary.
+
+    FastAPI would search for it, for as long as several estimates take; only requests
+    for pages go that way. No route has parameters in its path.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        route = self._routes_by_path.get(scope["path"])
+        if route is None:
+            self.state.metrics.unrouted[404] += 1
+            refusal = Refused(404, self._paths)
+            await refusal.make_response()(scope, receive, send)
+        elif scope["method"] not in (route.methods or ()):
+            route.count(405, scope)
+            allow = (b"allow", route.allowed.encode())
+            refusal = Refused(405, "Method Not Allowed", [allow])
+            await refusal.make_response()(scope, receive, send)
+        elif isinstance(route, JsonRoute):
+            await route.respond(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+    @cached_property
+    def _routes_by_path(self) -> dict[str, CountedRoute]:
+        routes = (route for route in self.routes if isinstance(route, CountedRoute))
+        return {route.path: route for route in routes}
+
+    @cached_property
+    def _paths(self) -> str:
+        """Tells which paths there are, for people; endpoints first."""
+        there_are = [
+            f"{route.allowed} {route.path}"
+            for route in sorted(
+                self._routes_by_path.values(),
+                key=lambda route: not isinstance(route, JsonRoute),
+            )
+            if route.include_in_schema
+        ]
+        return f"There is no such path; there are {', '.join(there_are)}, GET {DOCS}."
+
+    def openapi(self) -> dict[str, Any]:
+        """Make the document, once; nobody needs to prove who they are."""
+        document = super().openapi()
+        document["security"] = []
+        return document
 
 
 def create_service(
@@ -34,55 +95,38 @@ def create_service(
         model: The model in service, which /metrics describes.
         readiness: What /readyz answers.
     """
-    app = FastAPI(
+    app = Service(
         # FastAPI's own is no route of ours, and would not be counted.
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
-        # Such redirects would lead to whatever host a request names.
-        redirect_slashes=False,
         title=title,
         version=version,
         description=description,
+        servers=[{"url": "/", "description": "Wherever this document is from."}],
+        openapi_tags=[
+            {"name": OPERATION, "description": "For Kubernetes, and for releases."}
+        ],
         responses=describe_refusals({**REFUSALS, 500: FAILURE}),
+        # What generated clients call their functions.
+        generate_unique_id_function=lambda route: route.name,
     )
-
     metrics = ServiceMetrics(app.routes, model, newer_refused=len(readiness.refused))
     app.state.metrics = metrics
     app.router.route_class = CountedRoute
 
-    @app.exception_handler(RequestValidationError)
-    async def refuse(request: Request, error: RequestValidationError) -> JSONResponse:
-        """Name the fields at fault, without repeating what may not be valid JSON."""
-        detail = [
-            {"loc": list(map(ascii_only, fault["loc"])), "msg": fault["msg"]}
-            | {"type": fault["type"]}
-            for fault in error.errors()
-        ]
-        metrics.count_failure(422, request)
-        metrics.invalid[detail[0]["type"]] += 1
-        return JSONResponse({"detail": detail}, status_code=422)
-
-    @app.exception_handler(HTTPException)
-    async def decline(request: Request, error: HTTPException) -> Response:
-        """Answer as FastAPI does."""
-        metrics.count_failure(error.status_code, request)
-        return await http_exception_handler(request, error)
-
     @app.exception_handler(Exception)
-    async def fail(request: Request, error: Exception) -> JSONResponse:
-        """Say nothing of the inside; uvicorn logs the error and closes."""
-        metrics.count_failure(500, request)
-        headers = {"connection": "close"}
-        return JSONResponse({"detail": FAILURE}, status_code=500, headers=headers)
+    async def fail(request: Request, error: Exception) -> Response:
+        request.scope["route"].count(500, request.scope)
+        return make_failure()
 
-    @app.get("/livez", summary="Is the process alive?", tags=["operation"])
-    async def livez() -> Liveness:
+    @app.get("/livez", summary="Is the process alive?", tags=[OPERATION])
+    async def get_liveness() -> Liveness:
         """Answers as long as the process does."""
         return Liveness()
 
-    @app.get("/readyz", summary="Can it answer requests?", tags=["operation"])
-    async def readyz() -> Readiness:
+    @app.get("/readyz", summary="Can it answer requests?", tags=[OPERATION])
+    async def get_readiness() -> Readiness:
         """Answers from the moment that a model is loaded, and names it."""
         return readiness
 
@@ -99,29 +143,58 @@ def add_endpoint(
     response_model: type[BaseModel],
     summary: str,
     tag: str,
+    *,
+    example: Example | None = None,
+    max_body_bytes: int = MAX_BODY_BYTES,
+    bad_json: str = BAD_JSON,
 ) -> None:
     """Let an application answer POST requests in JSON.
 
     Args:
-        answer: Takes the request; its docstring is documentation.
+        answer: Takes the request; its name and docstring are documentation. It holds
+            up all others until it awaits something.
         request_model: What it takes, in JSON.
         response_model: What it answers with, in JSON.
+        example: For the documentation.
+        max_body_bytes: How large a request may be, up to the limit of all.
+        bad_json: What to say of a body that is not JSON; may have {reason}, {line} and
+            {column}.
     """
-    # FastAPI takes the type of the request from the annotation.
-    [parameter] = signature(answer).parameters
-    answer.__annotations__[parameter] = request_model
-    app.router.add_api_route(
-        path,
-        answer,
-        methods=["POST"],
-        response_model=response_model,
-        summary=summary,
-        tags=[tag],
-        responses=describe_refusals({415: NOT_JSON}),
-        route_class_override=JsonRoute,
+    responses = {
+        **app.router.responses,
+        **describe_refusals(
+            {413: too_large(max_body_bytes), 415: f"{NOT_JSON} {ENCODED}"}
+        ),
+        422: {"model": InvalidRequest, "description": INVALID},
+    }
+    tags = app.openapi_tags or []
+    if tag not in (each["name"] for each in tags):
+        # Before those of operation.
+        app.openapi_tags = [*tags[:-1], {"name": tag}, tags[-1]]
+    extra = {}
+    if example:
+        responses[200] = show(example.answer)
+        extra = {"requestBody": show(example.request)}
+    app.router.routes.append(
+        JsonRoute(
+            path,
+            answer,
+            request_model,
+            response_model,
+            max_body_bytes,
+            bad_json,
+            summary=summary,
+            tags=[tag],
+            responses=responses,
+            generate_unique_id_function=app.router.generate_unique_id_function,
+            openapi_extra=extra,
+        )
     )
-    # Routes are tried one after the other, and this one is what is asked for.
-    app.router.routes.insert(0, app.router.routes.pop())
+
+
+def show(example: object) -> dict[str, Any]:
+    """Describe a body by an example."""
+    return {"content": {"application/json": {"example": example}}}
 
 
 def add_metrics(app: FastAPI, collector: Collector) -> None:
@@ -140,8 +213,3 @@ def describe_refusals(refusals: dict[int, str]) -> dict[int | str, dict[str, Any
             "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}
         }
     return described
-
-
-def ascii_only(location: str | int) -> str | int:
-    """Make a field name that a client invented safe to repeat in JSON."""
-    return ascii(location)[1:-1] if isinstance(location, str) else location

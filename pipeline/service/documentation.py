@@ -8,9 +8,11 @@ from importlib.resources import files
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 PATH = "/docs"
+# Where people look for it as well.
+OTHERS = ("/", "/redoc")
 DOCUMENT = "/openapi.json"
 SCRIPT, STYLE, ICON = "swagger-ui-bundle.js", "swagger-ui.css", "favicon.png"
 
@@ -32,6 +34,12 @@ def add_documentation(app: FastAPI) -> None:
     @app.get(PATH, include_in_schema=False)
     async def documentation() -> HTMLResponse:
         return HTMLResponse(page.body)
+
+    for other in OTHERS:
+
+        @app.get(other, include_in_schema=False)
+        async def lead_to_documentation() -> RedirectResponse:
+            return RedirectResponse(PATH)
 
     add_asset(app, SCRIPT, "text/javascript")
     add_asset(app, STYLE, "text/css")

@@ -1,17 +1,23 @@
 """What the service tells Prometheus of its estimates, product by product."""
 
-from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 
 from prometheus_client import Metric
 from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from pipeline.estimator import Curve, most_orders_placed
 from pipeline.service.histogram import Histogram
+
+# Product code and orders placed.
+AskedOrder = tuple[str, float]
 
 # Each takes twenty lines of the page; fifty take 60 kB, and 10 ms without an estimate.
 MAX_PRODUCTS = 50
 OTHERS = ""
+# Different orders that wait to be looked at, which takes 4 ms.
+MAX_ASKED = 5_000
 
 ORDERS = (25.0, 50.0, 100.0, 200.0, 400.0, 800.0)
 HOURS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
@@ -35,33 +41,43 @@ class EstimateMetrics(Collector):
     The first MAX_PRODUCTS have a label of their own, all others share an empty one.
     """
 
-    def __init__(self, most_observed: Mapping[str, float]) -> None:
+    def __init__(self, curves: Mapping[str, Curve]) -> None:
         """Begin to count.
 
         Args:
-            most_observed: The most orders placed that the model was trained on, by
-                product; those with many orders first.
+            curves: Of the model in service, by product; those with many orders first.
         """
+        self._curves = curves
+        self._asked: Counter[AskedOrder] = Counter()
         self._counted: dict[str, Estimates] = {}
         self._products: dict[str, tuple[Estimates, float]] = {}
-        for code, most in most_observed.items():
+        for code, curve in curves.items():
             label = code if len(self._counted) < MAX_PRODUCTS else OTHERS
             estimates = self._counted.setdefault(label, Estimates())
-            self._products[code] = estimates, most
+            self._products[code] = estimates, most_orders_placed(curve)
 
-    def count(self, product_code: str, orders_placed: float, hours: float) -> None:
-        estimates, most = self._products[product_code]
-        counted = estimates.orders_placed
-        counted.counts[bisect_left(ORDERS, orders_placed)] += 1
-        counted.sum += orders_placed
-        counted = estimates.hours
-        counted.counts[bisect_left(HOURS, hours)] += 1
-        counted.sum += hours
-        if orders_placed > most:
-            estimates.beyond_observed += 1
+    def count(self, orders: Iterable[AskedOrder]) -> None:
+        """Count the estimates of some orders.
+
+        Carts of one day are much alike. So it is only noted how often each order was
+        asked for, in a sixth of the time that it takes to look at all of them.
+        """
+        self._asked.update(orders)
+        if len(self._asked) > MAX_ASKED:
+            self._look_at_asked()
+
+    def _look_at_asked(self) -> None:
+        for (code, orders_placed), times in self._asked.items():
+            estimates, most = self._products[code]
+            estimates.orders_placed.count(orders_placed, times)
+            estimates.hours.count(self._curves[code](orders_placed), times)
+            if orders_placed > most:
+                estimates.beyond_observed += times
+        self._asked.clear()
 
     def collect(self) -> Iterator[Metric]:
         """Make the metrics of what was counted."""
+        self._look_at_asked()
         orders_placed = HistogramMetricFamily(
             "estimate_orders_placed",
             "Orders placed that estimates were asked for.",

@@ -1,13 +1,23 @@
-"""What the platform team sends and gets: the estimate request and its answer."""
+"""One estimate: what the platform team sends and gets, and the endpoint between."""
 
-from collections.abc import Collection
-from typing import Annotated
+from collections.abc import Collection, Mapping
+from math import isfinite
+from typing import Annotated, Any
 
+from fastapi import FastAPI, Response
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
+from typing_extensions import TypeAliasType
 
+from pipeline import aws
+from pipeline.estimator import Curve
 from pipeline.orders import MAX_ORDERS_PLACED
+from pipeline.service.application import Example, add_endpoint
+from pipeline.service.estimate_metrics import EstimateMetrics
+from pipeline.service.json_response import JsonResponse
 from pipeline.service.nearest_code import NearestCode
+
+PATH = "/api/v0.1/time_to_dispatch"
 
 UNKNOWN = "Input should be the code of a product that the model in service knows"
 NEAREST = f"{UNKNOWN}; did you mean '{{nearest}}'?"
@@ -49,19 +59,29 @@ def make_request_model(products: Collection[str]) -> type[Order]:
             raise PydanticCustomError("literal_error", NONE_NEAR)
         raise PydanticCustomError("literal_error", NEAREST, {"nearest": nearest})
 
+    # Named, so that the document lists thousands of them once.
+    ProductCode = TypeAliasType(
+        "ProductCode",
+        Annotated[
+            str,
+            PlainValidator(check),
+            WithJsonSchema(
+                {
+                    "type": "string",
+                    "enum": codes,
+                    "description": "A product that the model in service knows.",
+                }
+            ),
+        ],
+    )
+
     class EstimateRequest(Order):
         """An order that a customer is about to place."""
 
-        model_config = ConfigDict(
-            json_schema_extra={
-                "examples": [{"product_code": codes[0], "orders_placed": ORDERS_PLACED}]
-            },
-        )
+        model_config = ConfigDict(json_schema_extra={"examples": [make_example(codes)]})
 
         product_code: Annotated[
-            str,
-            PlainValidator(check),
-            WithJsonSchema({"type": "string", "enum": codes}),
+            ProductCode,
             Field(description="Code of the product to be ordered."),
         ]
 
@@ -80,24 +100,7 @@ class ModelEstimates(BaseModel):
 class Estimate(BaseModel):
     """How long the dispatch of that order will take."""
 
-    model_config = ConfigDict(
-        protected_namespaces=(),
-        json_schema_extra={
-            "examples": [
-                {
-                    "est_hours_to_dispatch": 5.321,
-                    "model_version": "name:time-to-dispatch"
-                    "|model_type:DecisionTreeRegressor"
-                    "|model_timestamp:2021-07-02T23:45:32.000000+00:00"
-                    "|model_hash:6b3a55e0261b0304"
-                    "|train_dataset_key:"
-                    "datasets/time_to_dispatch_2021-07-02T23:00:00.csv"
-                    "|train_dataset_hash:0b5a3f1d09c8e7f6"
-                    "|pipeline_git_commit_hash:1f2e3d4",
-                }
-            ]
-        },
-    )
+    model_config = ConfigDict(protected_namespaces=())
 
     est_hours_to_dispatch: Annotated[
         float, Field(description="Estimated time from order to dispatch (hours).")
@@ -109,3 +112,58 @@ class Estimate(BaseModel):
             "key:value pairs separated by |. Quote it when you report an estimate."
         ),
     ]
+
+
+def add_estimate(
+    app: FastAPI,
+    model: aws.Model,
+    curves: Mapping[str, Curve],
+    metrics: EstimateMetrics,
+) -> None:
+    """Let an application estimate one order.
+
+    Args:
+        curves: Of the model, by product.
+    """
+    model_version = str(model)
+    before, after = split_around_hours(model_version)
+
+    async def estimate_time_to_dispatch(order: Order) -> Response:
+        """Estimate the hours from order to dispatch of one product."""
+        code, orders_placed = order.product_code, order.orders_placed
+        hours = curves[code](orders_placed)
+        if not isfinite(hours):
+            raise RuntimeError(f"{model_version} estimates {hours} hours for {order}.")
+        metrics.count([(code, orders_placed)])
+        # JSON of an Estimate, of which all but the number is made once.
+        return JsonResponse(b"%b%a%b" % (before, hours, after))
+
+    asked = make_example(curves)
+    answer = {
+        "est_hours_to_dispatch": curves[asked["product_code"]](asked["orders_placed"]),
+        "model_version": model_version,
+    }
+    add_endpoint(
+        app,
+        PATH,
+        estimate_time_to_dispatch,
+        make_request_model(curves),
+        Estimate,
+        summary="Estimate the time to dispatch of one order",
+        tag="estimates",
+        example=Example(asked, answer),
+        # As this version has always said.
+        bad_json="JSON decode error",
+    )
+
+
+def split_around_hours(model_version: str) -> tuple[bytes, bytes]:
+    """Make what stands before and after the hours in the JSON of an `Estimate`."""
+    estimate = Estimate(est_hours_to_dispatch=0.5, model_version=model_version)
+    before, _, after = estimate.model_dump_json().encode().partition(b"0.5")
+    return before, after
+
+
+def make_example(products: Collection[str]) -> dict[str, Any]:
+    """Make an order that the documentation can show."""
+    return {"product_code": min(products), "orders_placed": ORDERS_PLACED}

@@ -1,5 +1,6 @@
 """Values counted by their size, in plain integers: for the paths that must be fast."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import accumulate
 from math import inf
@@ -10,7 +11,7 @@ from prometheus_client.utils import floatToGoString
 class Histogram:
     """How many values were at most each of some bounds.
 
-    Who has a value counts it, for a call would take longer than that:
+    Who is in a hurry counts a value without a call, which would take longer than that:
 
         counts[bisect_left(bounds, value)] += 1
         sum += value
@@ -24,6 +25,10 @@ class Histogram:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.sum = 0.0
+
+    def count(self, value: float, times: int) -> None:
+        self.counts[bisect_left(self.bounds, value)] += times
+        self.sum += value * times
 
     def buckets(self) -> list[tuple[str, float]]:
         """Each bound as Prometheus writes it, with how many values were within."""

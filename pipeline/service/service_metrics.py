@@ -22,6 +22,7 @@ from starlette.routing import BaseRoute
 
 from pipeline import aws
 from pipeline.service.counted_route import CountedRoute
+from pipeline.service.json_route import JsonRoute
 from pipeline.service.request_limits import refusal_log
 
 PATH = "/metrics"
@@ -48,7 +49,6 @@ class ServiceMetrics(Collector):
         registry: The service's own; further collectors are registered here.
         connections: Those that are open.
         unrouted: How many requests were for no route, by the status of their answer.
-        invalid: How many requests were answered with 422, by the type of what is wrong.
     """
 
     def __init__(
@@ -66,19 +66,10 @@ class ServiceMetrics(Collector):
         self.newer_refused = newer_refused
         self.connections: Collection[object] = ()
         self.unrouted: Counter[int] = Counter()
-        self.invalid: Counter[str] = Counter()
         self.registry = CollectorRegistry()
         self.registry.register(self)
         # Memory, CPU, open files and the time of its start, on Linux.
         ProcessCollector(registry=self.registry)
-
-    def count_failure(self, status: int, request: Request) -> None:
-        """Count the answer to a request that made an exception."""
-        route = request.scope.get("route")
-        if isinstance(route, CountedRoute):
-            route.count(status, request)
-        else:
-            self.unrouted[status] += 1
 
     def collect(self) -> Iterator[Metric]:
         """Make the metrics of what was counted."""
@@ -104,13 +95,15 @@ class ServiceMetrics(Collector):
             "Requests that were refused, by what was wrong with them.",
             labels=["reason"],
         )
+        by_reason: Counter[str] = Counter()
         by_status = {UNKNOWN: self.unrouted, UNREAD: refusal_log.totals}
         for route in self.routes:
             if isinstance(route, CountedRoute):
                 by_status[route.path] = route.statuses
                 times = route.seconds
                 seconds.add_metric([route.path], times.buckets(), times.sum)
-        by_reason = self.invalid.copy()
+            if isinstance(route, JsonRoute):
+                by_reason += route.invalid
         for path, statuses in by_status.items():
             for status, count in sorted(statuses.items()):
                 requests.add_metric([path, str(status)], count)

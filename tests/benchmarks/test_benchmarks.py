@@ -1,7 +1,9 @@
 """The benchmarks measure what they say: small runs, and how their output is read."""
 
 import os
+import re
 from collections.abc import Iterator
+from urllib.parse import urljoin
 
 import pytest
 
@@ -11,8 +13,12 @@ from benchmarks.services import (
     BODY,
     FLOOR,
     HEADERS,
+    MANY_PATH,
     OURS,
+    UNCOUNTED,
+    Service,
     find_program,
+    processor_seconds,
     run_service,
     trained_model,
 )
@@ -53,17 +59,38 @@ def same_environment() -> Iterator[None]:
 @pytest.mark.process
 def test_ours_and_the_baseline_answer_the_same_for_the_same_tree() -> None:
     answers = {}
+    measured_alike = []
     with trained_model():
-        for module in (OURS, BASELINE, FLOOR):
+        for module in (OURS, UNCOUNTED, BASELINE, FLOOR):
             with run_service(module) as service:
+                if module in (OURS, UNCOUNTED):
+                    measured_alike.append(ask_for_all(service))
                 response = client.post(service.url, content=BODY, headers=HEADERS)
                 answers[module] = response.raise_for_status().json()
                 assert service.seconds > 0
                 assert service.memory > 2**20
+                assert processor_seconds(service.process_id) > 0
     versions = {answers[module]["model_version"] for module in (OURS, BASELINE)}
     assert len(versions) == 1
     hours = [answers[module]["est_hours_to_dispatch"] for module in (OURS, BASELINE)]
     assert hours[0] == pytest.approx(hours[1], rel=0.2)
+    (counted, many), (uncounted, same) = measured_alike
+    assert many == same
+    assert counted - uncounted == serve.MANY
+
+
+def ask_for_all(service: Service) -> tuple[float, object]:
+    """How many estimates are counted after many, and those; what is refused is."""
+    url = urljoin(service.url, MANY_PATH)
+    many = client.post(url, content=serve.MANY_BODY, headers=HEADERS)
+    refused = client.post(service.url, content=serve.REFUSED_BODY, headers=HEADERS)
+    assert refused.status_code == 422
+    page = client.get(urljoin(service.url, "/metrics")).text
+    counts = re.findall(r"^estimate_hours_count\{.*\} (.*)$", page, re.MULTILINE)
+    assert counts
+    # One was asked for to see whether the service is there.
+    counted = sum(map(float, counts))
+    return counted - (counted > 0), many.raise_for_status().json()
 
 
 @pytest.mark.process
@@ -85,6 +112,8 @@ def test_what_wrk_prints_is_read(
             serve.run_closed_loop("http://127.0.0.1")
     else:
         assert serve.run_closed_loop("") == serve.Load(7301.47, 900.5 * 1e-6, 1.02)
+        with pytest.raises(RuntimeError, match="Requests failed"):
+            serve.run_closed_loop("", refused=True)
 
 
 @pytest.mark.parametrize("failure", ["", "  [422]\t7 responses", "Error distribution:"])
@@ -114,3 +143,16 @@ def test_the_search_is_measured_against_gridsearchcv(
     measured = search.measure(rows=300)
     assert measured.same_winner
     assert measured.ratio is not None and "the same winner" in search.describe(measured)
+
+
+def test_what_is_measured_of_serving_stands_in_the_table() -> None:
+    ours, baseline, floor = (serve.Load(rate, 0.001, 0.002) for rate in (12, 2, 24))
+    closed = {OURS: ours, BASELINE: baseline, FLOOR: floor}
+    costs = serve.Costs(50e-6, 49e-6, 5e-3, 4.8e-3, 60e-6, 200, baseline)
+    rows = serve.describe(closed, closed, costs)
+    ratios = {measure: ratio for measure, _, _, ratio in rows}
+    assert ratios["requests a second, 32 busy connections"] == "6.0 times"
+    assert ratios["the same, against a bare ASGI application"] == "50%"
+    assert ratios["estimates a second, 1,000 orders in a request"] == "100000 times"
+    assert ratios["processor time of 1,000 estimates, counted for /metrics"] == "104%"
+    assert ratios["processor time of an estimate, counted for /metrics"] == "102%"

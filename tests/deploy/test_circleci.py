@@ -67,6 +67,9 @@ def test_every_branch_but_master_is_tested_after_the_static_analysis(
         if job == "tests":
             assert settings["requires"] == ["static_analysis"]
             tested.add(settings["environment"])
+        elif job == "clients":
+            assert settings["requires"] == ["static_analysis"]
+            assert "make clients" in commands(configuration)
         else:
             assert job == "static_analysis"
             assert "run -e static" in commands(configuration)[1]
@@ -100,7 +103,7 @@ def test_images_and_orbs_are_pinned(configuration: dict[str, Any]) -> None:
     versions = re.findall(r"version: \[?(\d[^]\s]*)", CONFIGURATION.read_text())
     versions.remove(command_line)
     assert versions.pop(0) == "2.1"
-    assert all(re.fullmatch(r"3\.1[1-3]\.\d+", version) for version in versions)
+    assert all(re.fullmatch(r"3\.1[1-3]\.\d+(-node)?", version) for version in versions)
     for executor in configuration["executors"].values():
         for docker in executor["docker"]:
             assert docker["image"] == "cimg/python:<< parameters.version >>"

@@ -95,6 +95,8 @@ def test_make_run_trains_serves_and_answers_until_ctrl_c() -> None:
     port = free_port()
     api = (ROOT / "docs" / "api.md").read_text()
     requests = [line for line in commands(README) + commands(api) if line[0] == "curl"]
+    [many] = [request for request in requests if "/api/v0.2/" in request[1]]
+    requests.remove(many)
     assert len(requests) == 2
     with run_in_a_terminal("make", "run", f"PORT={port}") as make:
         output = read_until(IS_UP, make)
@@ -115,6 +117,10 @@ def test_make_run_trains_serves_and_answers_until_ctrl_c() -> None:
         for answer in answers:
             assert answer.keys() == documented.keys()
             assert answer["est_hours_to_dispatch"] > 0
+        estimates = ask(*many, port=port)["estimates"]
+        assert len(estimates) == 2
+        for estimate in estimates:
+            assert estimate["range"]["lower"] < estimate["range"]["upper"]
 
         started = find_descendants(make.pid)
         assert make.stdin is not None

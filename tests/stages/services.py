@@ -19,6 +19,7 @@ from sandbox.orders import make_week
 
 ROOT = Path(__file__).parents[2]
 ENDPOINT = "/api/v0.1/time_to_dispatch"
+MANY_ENDPOINT = "/api/v0.2/times_to_dispatch"
 ORDER = {"product_code": "SKU001", "orders_placed": 112}
 # For what takes a second or two where nothing else runs.
 TIMEOUT_SECONDS = 60
