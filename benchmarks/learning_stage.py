@@ -5,9 +5,9 @@ Usage: python -m benchmarks.learning_stage [--weeks 52] [--seed 80000] [--turns 
 
 First table: the processor time and peak memory of the training stage as a process, with
 learning on and calibrating, and without, in turns on the same delivery and the same
-model in service; the median of the turns. Second: the processor time of learning on with
-thousands of products, week by week, and what is carried in the model. Third: the weeks
-of a steady world, each trained on and then served by a process, beside what
+model in service; the median of the turns. Second: the processor time of learning on
+with thousands of products, and what is carried in the model. Third: the weeks of a
+steady world, each trained on and then served by a process, beside what
 `benchmarks.learning` says of the same weeks: the distance of the answers to the truth,
 and how many fresh orders fall into the range of 90 %.
 """
