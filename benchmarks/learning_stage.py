@@ -5,17 +5,19 @@ Usage: python -m benchmarks.learning_stage [--weeks 52] [--seed 80000] [--turns 
 
 First table: the processor time and peak memory of the training stage as a process, with
 learning on and calibrating, and without, in turns on the same delivery and the same
-model in service; the median of the turns. Second: what learning on takes with thousands
-of products, in the first week and in the second, and how large the model is. Third: the
-weeks of a steady world, each trained on and then served by a process, beside what
+model in service; the median of the turns. Second: the processor time of learning on
+with thousands of products, and what is carried in the model. Third: the weeks of a
+steady world, each trained on and then served by a process, beside what
 `benchmarks.learning` says of the same weeks: the distance of the answers to the truth,
 and how many fresh orders fall into the range of 90 %.
 """
 
 import json
 import os
+import pickle
 import subprocess
 import sys
+import time
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -32,14 +34,23 @@ from benchmarks.learning import OURS, WORLDS, Truth, make_orders, measure_covera
 from benchmarks.services import BUCKET, HEADERS, run_service
 from benchmarks.services import OURS as SERVICE
 from pipeline import aws
-from pipeline.estimator import read_champion, read_ranges
+from pipeline.estimator import (
+    Knowledge,
+    calibrate,
+    learn_on,
+    prepare_data,
+    read_champion,
+    read_ranges,
+)
 from pipeline.orders import ORDERS_PLACED, PRODUCT_CODE, RUNS_FOLDER
+from pipeline.train_model import train_model
 from sandbox.orders import deliver_week, make_products, make_week
 from sandbox.s3_server import make_bucket, replace_aws_settings, run_s3_server
 
 ROWS = 1000
 LEVEL = 0.9
 ROWS_PER_PRODUCT = 20
+ONE_TREE = {"random_state": [42], "max_depth": [12], "min_samples_leaf": [5]}
 THRESHOLDS = "0.8", "0.9"
 WITH = ["-m", "pipeline.train_model", BUCKET, *THRESHOLDS, "--dry-run"]
 # The stage as it would be: neither module is imported, and the projection answers.
@@ -69,14 +80,12 @@ class Cost(NamedTuple):
     """What a run of the stage took.
 
     Attributes:
-        seconds: Of the processor, of the whole process.
+        seconds: Of the processor.
         memory: At its peak, bytes.
-        steps: Seconds of each step.
     """
 
     seconds: float
     memory: float
-    steps: dict[str, float]
 
 
 def run_stage(arguments: list[str]) -> Cost:
@@ -91,15 +100,10 @@ def run_stage(arguments: list[str]) -> Cost:
     if process.returncode:
         raise RuntimeError(f"The stage failed: {arguments}.")
     [newest, *_] = aws.list_artefacts_on_s3("json", BUCKET, RUNS_FOLDER)
-    record = json.loads(read(newest))
-    seconds = used.ru_utime + used.ru_stime
-    return Cost(seconds, record["memory_peak_bytes"], record["seconds"])
-
-
-def read(artefact: aws.S3TimestampedArtefact) -> bytes:
-    found = aws.get_object_from_s3(artefact)
+    found = aws.get_object_from_s3(newest)
     assert found is not None
-    return found.content
+    memory = json.loads(found.content)["memory_peak_bytes"]
+    return Cost(used.ru_utime + used.ru_stime, memory)
 
 
 def deliver(orders: DataFrame, weeks_ago: float) -> None:
@@ -132,24 +136,31 @@ def print_costs(turns: int) -> None:
 
 
 def print_products(count: int) -> None:
-    """What thousands of products take, in the first week and in the second."""
-    products = make_products(count)
-    costs, sizes = [], []
-    for week in range(2):
-        rows = count * ROWS_PER_PRODUCT
+    """What thousands of products take, week by week: one tree of each is fitted."""
+    products, rows = make_products(count), count * ROWS_PER_PRODUCT
+    known: Knowledge | None = None
+    limits: dict[str, tuple[float, float]] = {}
+    print(
+        f"\n| {count:,} products, {ROWS_PER_PRODUCT} orders of each | learning on "
+        "| calibrating | carried in the model |\n|---|---|---|---|"
+    )
+    for week in range(1, 4):
         orders = make_week(rows, week, hours_per_order=products, equal_shares=True)
-        deliver(orders, weeks_ago=1 - week)
-        costs.append(train())
-        sizes.append(len(read(aws.list_artefacts_on_s3("pkl", BUCKET, "models")[0])))
-    each = f"{count:,} products, {ROWS_PER_PRODUCT} orders of each"
-    print(f"\n| {each} | first week | second week |\n|---|---|---|")
-    for name, cells in (
-        ("processor time of the stage", [f"{each.seconds:.1f} s" for each in costs]),
-        ("learning on", [f"{each.steps['learn on']:.1f} s" for each in costs]),
-        ("peak memory", [f"{each.memory / 2**20:.0f} MiB" for each in costs]),
-        ("the model's object", [f"{size / 2**20:.2f} MiB" for size in sizes]),
-    ):
-        print(f"| {name} | {' | '.join(cells)} |")
+        data = prepare_data(orders)
+        projection, _ = train_model(data, ONE_TREE)
+        started = time.process_time()
+        is_new = np.ones(len(data.X_train), dtype=bool)
+        learnt = learn_on(projection, data, is_new, known)
+        joined = time.process_time()
+        ranges, known = calibrate(learnt, data, orders, limits)
+        ended = time.process_time()
+        limits = ranges.limits
+        carried = pickle.dumps({code: each.describe() for code, each in known.items()})
+        print(
+            f"| week {week} | {joined - started:.1f} s | {ended - joined:.1f} s "
+            f"| {len(carried) / 2**20:.1f} MiB |",
+            flush=True,
+        )
 
 
 def print_weeks(weeks: int, seed: int) -> None:

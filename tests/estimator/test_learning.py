@@ -15,6 +15,7 @@ from pipeline.estimator import (
     Knowledge,
     KnowledgeRefused,
     MonotoneTreeRegressor,
+    calibrate,
     forget_last_week,
     learn_on,
     prepare_data,
@@ -130,8 +131,10 @@ def test_each_order_is_estimated_by_what_was_not_fitted_on_it(
         assert np.abs(data.y_train - fitted).mean() + 0.01 < apart < 1.1
     # What is known already tells nothing.
     is_new = np.arange(len(data.X_train)) >= 100
-    out_of_fold = learn_on(learnt.model, data, is_new, four_weeks).out_of_fold
-    assert np.array_equal(np.isfinite(out_of_fold), is_new)
+    learnt = learn_on(learnt.model, data, is_new, four_weeks)
+    assert np.array_equal(np.isfinite(learnt.out_of_fold), is_new)
+    calibrated = calibrate(learnt, data, week, {})
+    assert sum(len(each.errors) for each in calibrated.knowledge.values()) == 900
     monkeypatch.setattr(learning, "ENOUGH_HELD_OUT", 200)
     assert np.isnan(learn_week(week, None).out_of_fold).all()
 
