@@ -16,7 +16,8 @@ def count_nothing(*_: object) -> None:
 
 
 if __name__ == "__main__":
-    setattr(EstimateMetrics, "count", count_nothing)
+    for method in ("count", "count_all"):
+        setattr(EstimateMetrics, method, count_nothing)
     app = create_app(aws.get_latest_pkl_model_from_s3(sys.argv[1], MODELS_FOLDER))
     for route in app.routes:
         setattr(route, "count", count_nothing)

@@ -56,12 +56,18 @@ class EstimateMetrics(Collector):
             estimates = self._counted.setdefault(label, Estimates())
             self._products[code] = estimates, most_orders_placed(curve)
 
-    def count(self, orders: Iterable[AskedOrder]) -> None:
-        """Count the estimates of some orders.
+    def count(self, product_code: str, orders_placed: float) -> None:
+        """Count the estimate of an order.
 
-        Carts of one day are much alike. So it is only noted how often each order was
+        The orders of one day are much alike. So it is only noted how often each was
         asked for, in a sixth of the time that it takes to look at all of them.
         """
+        self._asked[product_code, orders_placed] += 1
+        if len(self._asked) > MAX_ASKED:
+            self._look_at_asked()
+
+    def count_all(self, orders: Iterable[AskedOrder]) -> None:
+        """Count the estimates of some orders."""
         self._asked.update(orders)
         if len(self._asked) > MAX_ASKED:
             self._look_at_asked()

@@ -134,7 +134,7 @@ def add_estimate(
         hours = curves[code](orders_placed)
         if not isfinite(hours):
             raise RuntimeError(f"{model_version} estimates {hours} hours for {order}.")
-        metrics.count([(code, orders_placed)])
+        metrics.count(code, orders_placed)
         # JSON of an Estimate, of which all but the number is made once.
         return JsonResponse(b"%b%a%b" % (before, hours, after))
 

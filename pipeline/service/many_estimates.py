@@ -175,7 +175,7 @@ def add_estimates(
                 write_estimate(code, placed, request.level, curves[code], ranges)
                 for code, placed in asked[start : start + ORDERS_AT_A_TIME]
             ]
-        metrics.count(asked)
+        metrics.count_all(asked)
         return JsonResponse(b"%b%b]}" % (before, ",".join(texts).encode()))
 
     asked = make_example(curves)

@@ -368,7 +368,7 @@ def test_large_requests_are_read_one_after_the_other(
     app = make_app()
     [route] = [each for each in app.routes if getattr(each, "path", "") == V0_2]
     events = []
-    read, count = getattr(route, "read"), EstimateMetrics.count
+    read, count_all = getattr(route, "read"), EstimateMetrics.count_all
 
     def note_read(body: bytes) -> Any:
         events.append("read")
@@ -376,10 +376,10 @@ def test_large_requests_are_read_one_after_the_other(
 
     def note_count(self: EstimateMetrics, orders: Any) -> None:
         events.append("answered")
-        count(self, orders)
+        count_all(self, orders)
 
     monkeypatch.setattr(route, "read", note_read)
-    monkeypatch.setattr(EstimateMetrics, "count", note_count)
+    monkeypatch.setattr(EstimateMetrics, "count_all", note_count)
     body = json.dumps({"orders": [ORDER] * MAX_ORDERS}).encode()
 
     async def ask_all() -> None:
