@@ -199,8 +199,9 @@ def summarize_knowledge(known: Knowledge) -> str:
     orders = sum(each.orders for each in known.values())
     weeks = max(each.weeks for each in known.values())
     return (
-        f"Kept {kept or 'nothing'}; {tell_count(round(orders), 'order')} of up to "
-        f"{tell_count(weeks, 'week')} stand behind {tell_count(len(known), 'product')}."
+        f"Kept {kept or 'nothing'}; the model knows "
+        f"{tell_count(round(orders), 'order')} of up to {tell_count(weeks, 'week')}, "
+        f"of {tell_count(len(known), 'product')}."
     )
 
 

@@ -22,10 +22,17 @@ from pipeline.estimator import (
     preprocess,
     read_champion,
     read_knowledge,
+    summarize_knowledge,
     training_rows,
 )
 from pipeline.estimator import learning
-from pipeline.estimator.knowledge import MOST_ERRORS, MOST_KNOTS, Errors
+from pipeline.estimator.knowledge import (
+    MOST_ERRORS,
+    MOST_KNOTS,
+    Errors,
+    Known,
+    Observations,
+)
 from pipeline.estimator.learning import SHARE_WITHOUT_LAST, Learnt
 from pipeline.gates import TRAINING_ROWS, find_known, write_training_rows
 from pipeline.train_model import persist_model, train_model
@@ -152,6 +159,30 @@ def test_the_first_week_answers_with_its_projection() -> None:
     learnt = learn_on(projection, data, np.ones(len(data.X_train), bool), None)
     assert learnt.model is projection
     assert sum(each.orders for each in learnt.knowledge.values()) == 400
+
+
+@pytest.mark.parametrize(
+    ("share", "weeks", "kept"), [(0.5, 2, True), (0.5, 1, False), (0.0, 2, False)]
+)
+def test_errors_are_kept_with_what_is_known_but_those_of_a_fresh_start(
+    share: float, weeks: int, kept: bool
+) -> None:
+    observed = Observations([1.0], [1.0], [2.0])
+    known = Known(observed, share, weeks, observed, errors_before=Errors([1.0], [2.0]))
+    assert known.errors_kept == (known.errors_before if kept else Errors())
+
+
+def test_a_line_says_how_much_is_known() -> None:
+    first = Known(Observations(), 0.0, 0, Observations([1.0], [1.0], [1.0]))
+    assert summarize_knowledge({"A": first}) == (
+        "Kept nothing; the model knows 1 order of up to 1 week, of 1 product."
+    )
+    observed = Observations([1.0], [1.0], [800.0])
+    later = Known(observed, 0.75, 3, observed)
+    assert summarize_knowledge({"A": later, "B": first}) == (
+        "Kept 75% of what was known of 1 product; the model knows 1,401 orders of "
+        "up to 4 weeks, of 2 products."
+    )
 
 
 def test_a_product_that_is_missed_fades(four_weeks: Knowledge) -> None:

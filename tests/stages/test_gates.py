@@ -278,7 +278,7 @@ def test_a_slower_world_is_learnt_with_a_warning(served: str) -> None:
     assert exit_code == 0
     told = next(line for line in log if "Last week was likely a bad one" in line)
     assert " - WARNING - " in told and "SKU001, SKU002, SKU003, SKU004, SKU005" in told
-    assert any("2 weeks stand behind 5 products" in line for line in log)
+    assert any("of up to 2 weeks, of 5 products." in line for line in log)
 
 
 def test_a_new_product_is_learnt_and_a_rare_one_set_aside(served: str) -> None:
