@@ -17,10 +17,8 @@ from pipeline.service.answers import Refusal, Liveness, Readiness
 from pipeline.service.counted_route import CountedRoute
 from pipeline.service.documentation import add_documentation
 from pipeline.service.json_route import NOT_JSON, JsonRoute
-from pipeline.service.request_limits import REFUSALS
+from pipeline.service.request_limits import FAILURE, REFUSALS
 from pipeline.service.service_metrics import ServiceMetrics, add_metrics_page
-
-FAILURE = "The service failed to answer; its log says why."
 
 
 def create_service(

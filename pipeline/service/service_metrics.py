@@ -74,6 +74,8 @@ class ServiceMetrics(Collector):
 
     def count_failure(self, status: int, request: Request) -> None:
         """Count the answer to a request that made an exception."""
+        if status < 500:
+            refusal_log.count(status)
         route = request.scope.get("route")
         if isinstance(route, CountedRoute):
             route.count(status, request)
@@ -104,7 +106,7 @@ class ServiceMetrics(Collector):
             "Requests that were refused, by what was wrong with them.",
             labels=["reason"],
         )
-        by_status = {UNKNOWN: self.unrouted, UNREAD: refusal_log.totals}
+        by_status = {UNKNOWN: self.unrouted, UNREAD: refusal_log.unread}
         for route in self.routes:
             if isinstance(route, CountedRoute):
                 by_status[route.path] = route.statuses
