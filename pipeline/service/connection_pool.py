@@ -3,9 +3,9 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Iterator
 from email.utils import formatdate
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from starlette.types import ASGIApp
 
@@ -19,13 +19,28 @@ from pipeline.service.request_limits import (
 from pipeline.service.request_queue import RequestQueue
 from pipeline.service.response_headers import RESPONSE_HEADERS
 
-if TYPE_CHECKING:
-    from pipeline.service.connection import Connection
-
 SWEEP_SECONDS = 1.0
 
 
-class Place(OrderedDict["Connection", float]):
+class PooledConnection(Protocol):
+    """What others know of a connection; connection.py says more."""
+
+    pool: "ConnectionPool"
+    transport: asyncio.Transport
+    place: "Place"
+    writable: asyncio.Event | None
+    held_bytes: int
+
+    def drop(self) -> None: ...
+
+    def refuse(self, status: int) -> None: ...
+
+    def finish(self) -> None: ...
+
+    def fail(self) -> None: ...
+
+
+class Place(OrderedDict[PooledConnection, float]):
     """Connections that wait for the same, and since when (seconds of the loop's clock);
     who has waited longest comes first."""
 
@@ -58,7 +73,7 @@ class ConnectionPool:
     """
 
     def __init__(
-        self, app: ASGIApp, places: int, connections: "set[Connection]"
+        self, app: ASGIApp, places: int, connections: set[PooledConnection]
     ) -> None:
         """Begin without a connection, on the running event loop."""
         self.app = app
@@ -77,7 +92,7 @@ class ConnectionPool:
         self.held_bytes = 0
         self.sweep()
 
-    def add(self, connection: "Connection") -> Place:
+    def add(self, connection: PooledConnection) -> Place:
         """Give a connection its first place.
 
         Raises:
@@ -102,7 +117,7 @@ class ConnectionPool:
             return False
         return True
 
-    def hold(self, connection: "Connection", count: int) -> None:
+    def hold(self, connection: PooledConnection, count: int) -> None:
         """Take note of how many bytes a connection holds; if all hold too many, those
         that have been arriving for longest make room."""
         self.held_bytes += count - connection.held_bytes
@@ -110,7 +125,7 @@ class ConnectionPool:
         while self.held_bytes > MAX_HELD_BYTES and self.arriving:
             first(self.arriving).refuse(503)
 
-    def add_unread(self, connection: "Connection") -> None:
+    def add_unread(self, connection: PooledConnection) -> None:
         """Wait for a client to read; if there are too many, no longer for the first."""
         self.unread[connection] = self.loop.time()
         if len(self.unread) > MAX_UNREAD_CONNECTIONS:
@@ -120,22 +135,23 @@ class ConnectionPool:
         """Let go of whoever has been waited for long enough; once a second."""
         date = formatdate(time.time(), usegmt=True).encode()
         self.headers = b"date: %b\r\n%b" % (date, RESPONSE_HEADERS)
-        now = self.loop.time()
-        for place, seconds, let_go in self.deadlines():
-            while place and place[longest := first(place)] + seconds <= now:
-                let_go(longest)
+        for place, seconds in (
+            (self.unused, MAX_SECONDS),
+            (self.idle, KEEP_ALIVE_SECONDS),
+            (self.leaving, MAX_SECONDS),
+            (self.unread, MAX_SECONDS),
+        ):
+            for overdue in self.take_overdue(place, seconds):
+                overdue.drop()
+        for overdue in self.take_overdue(self.arriving, MAX_SECONDS):
+            overdue.refuse(408)
         self.loop.call_later(SWEEP_SECONDS, self.sweep)
 
-    def deadlines(self) -> "list[tuple[Place, float, Callable[[Connection], None]]]":
-        """How long each place may be held, in seconds, and what happens then."""
-        return [
-            (self.unused, MAX_SECONDS, lambda each: each.drop()),
-            (self.idle, KEEP_ALIVE_SECONDS, lambda each: each.drop()),
-            (self.arriving, MAX_SECONDS, lambda each: each.refuse(408)),
-            (self.leaving, MAX_SECONDS, lambda each: each.drop()),
-            (self.unread, MAX_SECONDS, lambda each: each.drop()),
-        ]
+    def take_overdue(self, place: Place, seconds: float) -> Iterator[PooledConnection]:
+        """Yield who stands in a place for too long, and is to leave it at once."""
+        while place and place[longest := first(place)] + seconds <= self.loop.time():
+            yield longest
 
 
-def first(place: Place) -> "Connection":
+def first(place: Place) -> PooledConnection:
     return next(iter(place))

@@ -4,15 +4,12 @@ import asyncio
 import logging
 from http import HTTPStatus
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 from starlette.types import Message, Scope
 
+from pipeline.service.connection_pool import PooledConnection
 from pipeline.service.request_limits import ARRIVED
 from pipeline.service.request_parser import Head
-
-if TYPE_CHECKING:
-    from pipeline.service.connection import Connection
 
 ASGI = {"version": "3.0", "spec_version": "2.3"}
 STATUS_LINES = {
@@ -55,7 +52,7 @@ class Exchange:
         "task",
     )
 
-    def __init__(self, connection: "Connection", head: Head, body: bytes) -> None:
+    def __init__(self, connection: PooledConnection, head: Head, body: bytes) -> None:
         self.connection = connection
         self.head = head
         self.body: bytes | None = body

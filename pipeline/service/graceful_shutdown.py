@@ -11,7 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from pipeline.service.connection import Connection
-from pipeline.service.connection_pool import ConnectionPool
+from pipeline.service.connection_pool import ConnectionPool, PooledConnection
 
 # Kubernetes sends SIGTERM while its nodes may still send new connections here, and
 # SIGKILL when the pod's grace is over: 30 seconds, where nothing else is set.
@@ -71,7 +71,7 @@ class GracefulServer(uvicorn.Server):
         await super().startup(sockets)
 
     @property
-    def open_connections(self) -> set[Connection]:
+    def open_connections(self) -> set[PooledConnection]:
         return self.server_state.connections  # type: ignore[return-value]
 
     def connect(self, **of_uvicorn: object) -> Connection:

@@ -1,9 +1,10 @@
-"""Whose request is answered next: what is quick at once, the rest one after the other.
+"""Whose request is answered next: a few quick ones and one long one in each round.
 
-An event loop does one thing at a time. What takes it long, such as a thousand
-estimates or a page of metrics, would delay all that is asked meanwhile by as much for
-each. So one such request begins in each of its rounds, and between two rounds it reads
-what has come: quick requests wait for one long one at most, however many there are.
+An event loop does one thing at a time, in rounds: it reads what has come and accepts
+connections, then it runs what waits. A round must not take long, or all that come
+meanwhile are late. So a few requests that are quick begin in a round, and one that may
+take long, such as a thousand estimates or a page of metrics; the others wait for the
+next rounds, in the order in which they came.
 """
 
 import asyncio
@@ -19,18 +20,26 @@ from pipeline.service.request_limits import (
 )
 from pipeline.service.request_parser import Head
 
+QUICK_IN_A_ROUND = 16
+
 
 class RequestQueue:
     """Requests that have come whole and wait to be answered.
 
     Attributes:
         loop: The event loop.
-        long: Those that may take long.
+        quick: Those that do not take long.
+        long: Those that may.
+        begun: How many quick ones have begun in this round.
+        is_waiting: Whether the next round will be noticed.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
+        self.quick: deque[Callable[[], None]] = deque()
         self.long: deque[Callable[[], None]] = deque()
+        self.begun = 0
+        self.is_waiting = False
 
     def add(
         self, head: Head, body: bytes, waiting: int, begin: Callable[[], None]
@@ -43,20 +52,34 @@ class RequestQueue:
         Raises:
             Refused: Too many are not.
         """
-        is_probe = head.path in PROBES
-        if waiting >= MAX_WAITING_REQUESTS and not is_probe:
-            raise Refused(503)
-        if is_probe or (head.method == "POST" and len(body) <= MAX_QUICK_BODY_BYTES):
+        if head.path in PROBES:
             begin()
             return
-        if len(self.long) >= MAX_LONG_REQUESTS:
+        if waiting >= MAX_WAITING_REQUESTS:
             raise Refused(503)
-        self.long.append(begin)
-        if len(self.long) == 1:
-            self.loop.call_soon(self.begin_next)
+        if head.method != "POST" or len(body) > MAX_QUICK_BODY_BYTES:
+            if len(self.long) >= MAX_LONG_REQUESTS:
+                raise Refused(503)
+            self.long.append(begin)
+        elif self.begun < QUICK_IN_A_ROUND:
+            self.begun += 1
+            begin()
+        else:
+            self.quick.append(begin)
+        self.wait_for_round()
 
-    def begin_next(self) -> None:
-        """Begin a long request; the next one follows in the next round of the loop."""
-        self.long.popleft()()
+    def wait_for_round(self) -> None:
+        if not self.is_waiting:
+            self.is_waiting = True
+            self.loop.call_soon(self.begin_round)
+
+    def begin_round(self) -> None:
+        """Begin as many requests as a round may have."""
+        self.is_waiting = False
+        self.begun = min(len(self.quick), QUICK_IN_A_ROUND)
+        for _ in range(self.begun):
+            self.quick.popleft()()
         if self.long:
-            self.loop.call_soon(self.begin_next)
+            self.long.popleft()()
+        if self.begun or self.long:
+            self.wait_for_round()

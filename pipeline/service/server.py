@@ -19,6 +19,8 @@ from pipeline.service.request_limits import (
 DEFAULT_HOST = "0.0.0.0"
 DEFAULT_PORT = "8000"
 
+# In a round of the event loop: one for each socket that it knows to listen.
+ACCEPTED = 16
 OBJECTS_PER_COLLECTION = 50_000
 
 log = logging.getLogger("pipeline")
@@ -47,7 +49,7 @@ def serve(app: FastAPI) -> None:
     make_garbage_collections_rare()
     host, port = listener.getsockname()[:2]
     log.info(f"Answering on http://{host}:{port}, documentation on /docs.")
-    server.run(sockets=[listener])
+    server.run(sockets=[listener, *(listener.dup() for _ in range(1, ACCEPTED))])
     refusal_log.write()
     log.info("Stopped: the requests in flight are answered.")
 

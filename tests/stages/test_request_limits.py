@@ -37,6 +37,7 @@ from tests.stages.services import (
     persist,
     running,
     running_service,
+    wait_until,
 )
 
 JSON = {"content-type": "application/json"}
@@ -542,7 +543,8 @@ def test_who_makes_it_wait_is_let_go(bucket: str) -> None:
         assert silent.recv(1) == b""
         for connection in (head, body):
             assert_refused(connection, 408)
-        # The first to come, and so let go by now.
+        metrics = f"{address}/metrics"
+        wait_until(lambda: "\nhttp_connections 1.0\n" in client.get(metrics).text)
         assert not took_everything(greedy)
 
 
