@@ -40,7 +40,7 @@ from benchmarks.services import (
 
 SECONDS = 20
 # Attackers come one after the other in this time, and come back when they are let go.
-RAMP_SECONDS = 5
+RAMP_SECONDS = 10
 PAUSE_SECONDS = 2
 RATE = 100
 PROBE_RATE = 10

@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from pipeline.service.connection import Connection
 from pipeline.service.connection_pool import ConnectionPool, PooledConnection
@@ -45,7 +45,7 @@ class GracefulServer(uvicorn.Server):
         pool: All connections; there is none before it starts.
     """
 
-    def __init__(self, app: FastAPI, places: int) -> None:
+    def __init__(self, app: ASGIApp, places: int) -> None:
         """Make a server that does not run yet.
 
         Args:

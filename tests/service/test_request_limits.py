@@ -10,10 +10,20 @@ import pytest
 from pipeline.service import connection, connection_pool, refusal_log
 from pipeline.service.request_limits import (
     KEEP_ALIVE_SECONDS,
+    MAX_CONNECTIONS,
     MAX_HEAD_BYTES,
+    MAX_HEADERS,
+    MAX_HELD_BYTES,
+    MAX_LONG_REQUESTS,
+    MAX_QUICK_BODY_BYTES,
     MAX_SECONDS,
     MAX_UNREAD_CONNECTIONS,
+    MAX_WAITING_REQUESTS,
+    MIN_CONNECTIONS,
+    RESERVED_FILES,
 )
+from pipeline.service.request_queue import QUICK_IN_A_ROUND
+from pipeline.service.server import ACCEPTED
 from tests.service.connections import (
     BIG,
     Connection,
@@ -21,6 +31,7 @@ from tests.service.connections import (
     Watched,
     on_a_moved_clock,
 )
+from tests.stages.services import ROOT
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
 BIG_REQUEST = b"GET /big HTTP/1.1\r\nHost: test\r\n\r\n"
@@ -279,3 +290,22 @@ async def test_refusals_are_logged_anew_when_their_time_is_over(
         (logging.WARNING, "Refused requests within 60 seconds: 2 with 400."),
         (logging.WARNING, "Refused requests within 60 seconds: 1 with 400."),
     ]
+
+
+def test_the_page_tells_the_limits() -> None:
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    for row in (
+        f"each byte of them | {MAX_HEAD_BYTES:,} bytes, {MAX_HEADERS} headers | 431 |",
+        f"from its first byte to its last | {MAX_SECONDS} s | 408 |",
+        f"before its first request | {MAX_SECONDS} s | closed |",
+        f"as the Ingress says | {KEEP_ALIVE_SECONDS} s | closed |",
+        f"not read | {MAX_SECONDS} s, {MAX_UNREAD_CONNECTIONS} connections | closed,",
+        f"wait for their answer | {MAX_WAITING_REQUESTS} | 503 |",
+        f"more than {MAX_QUICK_BODY_BYTES:,} bytes, or no POST | {MAX_LONG_REQUESTS} |",
+        f"of all connections together | {MAX_HELD_BYTES // 2**20} MiB | those",
+        f"| connections | {MAX_CONNECTIONS:,} | the one that has been idle longest",
+        f"it begins {QUICK_IN_A_ROUND} quick requests",
+        f"accepts {ACCEPTED} connections.",
+        f"fewer than {RESERVED_FILES + MIN_CONNECTIONS} files",
+    ):
+        assert row in page
