@@ -39,8 +39,10 @@ from benchmarks.services import (
 )
 
 SECONDS = 20
-# Attackers come one after the other in this time, and come back when they are let go.
+# Attackers come one after the other in this time, and come back when they are let go:
+# at most so many in a second.
 RAMP_SECONDS = 10
+RETURN_RATE = 1_000
 PAUSE_SECONDS = 2
 RATE = 100
 PROBE_RATE = 10
@@ -179,7 +181,7 @@ async def keep_attacking(address: tuple[str, int], attack: Attack) -> None:
                         await asyncio.sleep(1)
                         writer.write(attack.then)
                 writer.close()
-            await asyncio.sleep(1)
+            await asyncio.sleep(max(1, attack.connections / RETURN_RATE))
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while attack.then and not reader.at_eof():

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+from functools import cache
 
 from pipeline.service.connection_pool import ConnectionPool, Place
 from pipeline.service.exchange import STATUS_LINES, Exchange
@@ -21,6 +22,7 @@ from pipeline.service.request_parser import (
     parse_chunks,
     parse_head,
 )
+from pipeline.service.request_queue import RequestQueue
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 # What a parsed header takes beyond its bytes.
@@ -44,6 +46,7 @@ class Connection(asyncio.Protocol):
 
     Attributes:
         pool: All connections.
+        queue: All requests that wait.
         place: Where this one stands, of the pool's.
         received: What has come and is not part of a request that is taken.
         head: Of the request that is arriving, once it has come whole.
@@ -52,11 +55,13 @@ class Connection(asyncio.Protocol):
         writable: Set when the client has read what waits for it; None if nothing does.
         is_read: Whether what the client sends is read.
         has_ended: Whether the client sends no more.
+        answered: When it was answered last, 0 for never (seconds of the loop's clock).
         held_bytes: What it holds, for the pool to know.
     """
 
     __slots__ = (
         "pool",
+        "queue",
         "transport",
         "place",
         "received",
@@ -66,14 +71,16 @@ class Connection(asyncio.Protocol):
         "writable",
         "is_read",
         "has_ended",
+        "answered",
         "held_bytes",
     )
 
     transport: asyncio.Transport
     place: Place
 
-    def __init__(self, pool: ConnectionPool) -> None:
+    def __init__(self, pool: ConnectionPool, queue: RequestQueue) -> None:
         self.pool = pool
+        self.queue = queue
         self.received: bytes | bytearray = b""
         self.head: Head | None = None
         self.chunks: ChunkedBody | None = None
@@ -81,6 +88,7 @@ class Connection(asyncio.Protocol):
         self.writable: asyncio.Event | None = None
         self.is_read = True
         self.has_ended = False
+        self.answered = 0.0
         self.held_bytes = 0
 
     def connection_made(  # type: ignore[override]
@@ -156,12 +164,10 @@ class Connection(asyncio.Protocol):
         if body is None:
             return
         assert self.head is not None
-        exchange = Exchange(self, self.head, body)
-        waiting = len(self.pool.asking)
-        self.pool.queue.add(self.head, body, waiting, exchange.begin)
+        self.exchange = exchange = Exchange(self, self.head, body)
         self.head = self.chunks = None
-        self.exchange = exchange
         self.move(self.pool.asking)
+        self.queue.add(exchange, self.answered)
 
     def read_head(self) -> bool:
         """Tell whether the head has come whole, and note that it has begun to come."""
@@ -214,6 +220,7 @@ class Connection(asyncio.Protocol):
         keep_alive = self.exchange.keep_alive
         self.exchange = None
         self.pool.answered += 1
+        self.answered = self.pool.loop.time()
         if not keep_alive:
             self.end()
             return
@@ -249,20 +256,14 @@ class Connection(asyncio.Protocol):
     def refuse(self, status: int) -> None:
         """Answer that a request is not taken, as the last answer."""
         refusal_log.count_unread(status)
-        detail = FAILURE if status == 500 else REFUSALS[status]
-        body = json.dumps({"detail": detail}).encode()
-        retry = b"retry-after: %d\r\n" % RETRY_AFTER_SECONDS if status == 503 else b""
-        self.transport.write(
-            b"%b%bcontent-type: application/json\r\ncontent-length: %d\r\n"
-            b"connection: close\r\n%b\r\n%b"
-            % (STATUS_LINES[status], self.pool.headers, len(body), retry, body)
-        )
+        status_line, rest = make_refusal(status)
+        self.transport.write(status_line + self.pool.headers + rest)
         self.end()
 
     def fail(self) -> None:
         """Say that there is no answer, or break off the one that has begun."""
         assert self.exchange is not None
-        if self.exchange.is_lost or self.exchange.is_begun:
+        if self.exchange.is_begun:
             self.drop()
         else:
             self.refuse(500)
@@ -286,3 +287,15 @@ class Connection(asyncio.Protocol):
         """Close, because the service ends, but not what asks or is about to."""
         if self.place in (self.pool.unused, self.pool.idle):
             self.drop()
+
+
+@cache
+def make_refusal(status: int) -> tuple[bytes, bytes]:
+    """What a refusal sends before the headers of every answer, and after them."""
+    detail = FAILURE if status == 500 else REFUSALS[status]
+    body = json.dumps({"detail": detail}).encode()
+    retry = b"retry-after: %d\r\n" % RETRY_AFTER_SECONDS if status == 503 else b""
+    return STATUS_LINES[status], (
+        b"content-type: application/json\r\ncontent-length: %d\r\n"
+        b"connection: close\r\n%b\r\n%b" % (len(body), retry, body)
+    )

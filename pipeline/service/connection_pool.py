@@ -5,7 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from email.utils import formatdate
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from starlette.types import ASGIApp
 
@@ -16,7 +16,6 @@ from pipeline.service.request_limits import (
     MAX_UNREAD_CONNECTIONS,
     Refused,
 )
-from pipeline.service.request_queue import RequestQueue
 from pipeline.service.response_headers import RESPONSE_HEADERS
 
 SWEEP_SECONDS = 1.0
@@ -40,9 +39,9 @@ class PooledConnection(Protocol):
     def fail(self) -> None: ...
 
 
-class Place(OrderedDict[PooledConnection, float]):
-    """Connections that wait for the same, and since when (seconds of the loop's clock);
-    who has waited longest comes first."""
+# Connections that wait for the same, and since when (seconds of the loop's clock); who
+# has waited longest comes first.
+Place: TypeAlias = OrderedDict[PooledConnection, float]
 
 
 class ConnectionPool:
@@ -64,7 +63,6 @@ class ConnectionPool:
         app: The application that answers.
         places: How many connections there may be.
         open: Those that there are.
-        queue: Of the requests that wait.
         loop: The event loop.
         headers: Those of every answer, as they are sent.
         is_ending: Whether each answer is to be the last of its connection.
@@ -80,19 +78,18 @@ class ConnectionPool:
         self.places = places
         self.open = connections
         self.loop = asyncio.get_running_loop()
-        self.queue = RequestQueue(self.loop)
-        self.unused = Place()
-        self.idle = Place()
-        self.arriving = Place()
-        self.asking = Place()
-        self.leaving = Place()
-        self.unread = Place()
+        self.unused: Place = OrderedDict()
+        self.idle: Place = OrderedDict()
+        self.arriving: Place = OrderedDict()
+        self.asking: Place = OrderedDict()
+        self.leaving: Place = OrderedDict()
+        self.unread: Place = OrderedDict()
         self.is_ending = False
         self.answered = 0
         self.held_bytes = 0
         self.sweep()
 
-    def add(self, connection: PooledConnection) -> Place:
+    def add(self, connection: PooledConnection) -> None:
         """Give a connection its first place.
 
         Raises:
@@ -103,7 +100,6 @@ class ConnectionPool:
         self.unused[connection] = self.loop.time()
         if not has_place:
             raise Refused(503)
-        return self.unused
 
     def make_room(self) -> bool:
         """Let go of who has been waited for longest, but of nobody who is asking."""

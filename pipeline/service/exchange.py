@@ -89,7 +89,7 @@ class Exchange:
                 raise RuntimeError("It ended before its answer did.")
         except Exception:
             log.exception("The application failed to answer.")
-            if not self.is_complete:
+            if not self.is_complete and not self.is_lost:
                 self.connection.fail()
 
     async def receive(self) -> Message:

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from pipeline.service.connection import Connection
 from pipeline.service.connection_pool import ConnectionPool, PooledConnection
+from pipeline.service.request_queue import RequestQueue
 
 # Kubernetes sends SIGTERM while its nodes may still send new connections here, and
 # SIGKILL when the pod's grace is over: 30 seconds, where nothing else is set.
@@ -43,6 +44,7 @@ class GracefulServer(uvicorn.Server):
 
     Attributes:
         pool: All connections; there is none before it starts.
+        queue: All requests that wait; the same.
     """
 
     def __init__(self, app: ASGIApp, places: int) -> None:
@@ -68,6 +70,7 @@ class GracefulServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self.pool = ConnectionPool(self.app, self.places, self.open_connections)
+        self.queue = RequestQueue(self.pool.loop)
         await super().startup(sockets)
 
     @property
@@ -76,7 +79,7 @@ class GracefulServer(uvicorn.Server):
 
     def connect(self, **of_uvicorn: object) -> Connection:
         """Make a connection; uvicorn offers what its own would need."""
-        return Connection(self.pool)
+        return Connection(self.pool, self.queue)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Go on until a second passes without a request, then answer what has come."""

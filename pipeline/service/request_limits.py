@@ -24,9 +24,9 @@ MAX_CONNECTIONS = 12_000
 # Of files other than connections.
 RESERVED_FILES = 100
 MIN_CONNECTIONS = 100
-# That have arrived and are not answered: less than 0.1 s of a core's work.
+# That have arrived and wait for their turn: less than 0.1 s of a core's work.
 MAX_WAITING_REQUESTS = 500
-# Of these, ones that may take long and so wait for their turn: 0.5 s of work.
+# The same of those that may take long: 0.5 s of work.
 MAX_LONG_REQUESTS = 64
 MAX_QUICK_BODY_BYTES = 2 * 1024
 # Asked for by those who would end a service that is busy.

@@ -5,6 +5,7 @@ chunks is read together with it.
 """
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -90,7 +91,7 @@ def parse_head(data: bytes) -> Head:
     for name, value in told.headers:
         if name == b"host":
             hosts += 1
-            if not HOST.fullmatch(value):
+            if not is_host(value):
                 raise Refused(400)
         elif name == b"content-length":
             body_bytes = int(value)
@@ -154,6 +155,11 @@ def parse(data: bytes) -> tuple[HttpRequestParser, Told, bytes]:
     except HttpParserError as error:
         raise Refused(400) from error
     return parser, told, data
+
+
+@lru_cache(maxsize=16)
+def is_host(value: bytes) -> bool:
+    return HOST.fullmatch(value) is not None
 
 
 def split_target(url: bytes) -> tuple[bytes, bytes]:

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pipeline.service.connection import Connection as Protocol
 from pipeline.service.connection_pool import ConnectionPool
+from pipeline.service.request_queue import RequestQueue
 
 Parameters = ParamSpec("Parameters")
 
@@ -105,14 +106,16 @@ class Server:
 
     Attributes:
         pool: The open connections.
+        queue: The requests that wait.
     """
 
     def __init__(self, app: ASGIApp = answer, places: int = 1_000) -> None:
         self.pool = ConnectionPool(app, places, set())
+        self.queue = RequestQueue(self.pool.loop)
 
     def connect(self, saying: bytes = b"", reads: bool = True) -> "Connection":
         """Open a connection, and say something."""
-        connected = Connection(Protocol(self.pool), reads)
+        connected = Connection(Protocol(self.pool, self.queue), reads)
         if saying:
             connected.say(saying)
         return connected

@@ -16,6 +16,7 @@ from pipeline.service.request_limits import (
     MAX_LONG_REQUESTS,
     MAX_WAITING_REQUESTS,
 )
+from pipeline.service.request_queue import QUICK_IN_A_ROUND
 from tests.service.connections import Server, Watched, answer, on_a_moved_clock
 from tests.service.test_request_limits import (
     BIG_REQUEST,
@@ -25,6 +26,7 @@ from tests.service.test_request_limits import (
 )
 
 CHUNKED = b"POST /c HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
+POST = b"POST /%b HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n"
 # Each with what it is answered.
 REQUESTS = [
     (b"GET /a?q HTTP/1.1\r\nHost: test\r\n\r\n", b"/a"),
@@ -154,8 +156,7 @@ async def test_what_is_quick_waits_for_one_long_request_at_most() -> None:
         server.connect(saying=BIG_REQUEST)
     while not app.asked:
         await asyncio.sleep(0)
-    quick = b"POST /quick HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
-    server.connect(saying=quick)
+    server.connect(saying=POST % b"quick")
     server.connect(saying=REQUEST.replace(b"/", b"/livez", 1))
     await asyncio.sleep(MOMENT)
     assert len(app.asked) == 22
@@ -176,31 +177,50 @@ async def test_only_so_many_long_requests_wait() -> None:
 
 
 @on_a_moved_clock
-async def test_only_so_many_requests_wait_but_probes_are_answered() -> None:
+async def test_who_was_answered_least_recently_comes_first() -> None:
     app = Watched()
-    app.may_answer.clear()
     server = Server(app)
-    asking = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
-    clients = [server.connect(asking) for _ in range(MAX_WAITING_REQUESTS + 10)]
-    probes = [
-        server.connect(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % path)
-        for path in (b"/livez", b"/readyz")
-    ]
+    restless = [server.connect(POST % b"restless") for _ in range(20)]
+    seldom = server.connect(POST % b"seldom")
     await asyncio.sleep(MOMENT)
-    app.may_answer.set()
+    for _ in range(2):
+        app.asked.clear()
+        for client in restless:
+            client.say(POST % b"restless")
+        seldom.say(POST % b"seldom")
+        server.connect(POST % b"first")
+        await asyncio.sleep(MOMENT)
+        for client in restless:
+            client.say(POST % b"restless")
+        await asyncio.sleep(MOMENT)
+    latest = [app.asked.index(path) for path in ("/first", "/seldom")]
+    assert latest == [QUICK_IN_A_ROUND, QUICK_IN_A_ROUND + 1]
+
+
+@on_a_moved_clock
+async def test_of_too_many_requests_who_was_answered_last_is_refused() -> None:
+    server = Server()
     await asyncio.sleep(MOMENT)
-    assert [answers(client, 503) for client in clients[-11:]] == [0] + [1] * 10
-    assert sum(map(answers, clients)) == MAX_WAITING_REQUESTS
-    assert [answers(probe) for probe in probes] == [1, 1]
+    restless = []
+    for _ in range(MAX_WAITING_REQUESTS + QUICK_IN_A_ROUND):
+        restless.append(server.connect(POST % b"restless"))
+        await asyncio.sleep(0)
+    await asyncio.sleep(MOMENT)
+    for client in restless:
+        client.say(POST % b"restless")
+    newcomers = [server.connect(POST % b"first") for _ in range(10)]
+    await asyncio.sleep(MOMENT)
+    assert [answers(client) for client in newcomers] == [1] * 10
+    assert sum(answers(client, 503) for client in restless) == 10
+    assert sum(answers(client) == 2 for client in restless) == len(restless) - 10
 
 
 @on_a_moved_clock
 async def test_a_connection_has_one_request_in_a_round() -> None:
     app = Watched()
     server = Server(app)
-    asking = b"POST /%b HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
-    server.connect(asking % b"many" * 100)
-    server.connect(asking % b"one")
+    server.connect(POST % b"many" * 100)
+    server.connect(POST % b"one")
     await asyncio.sleep(MOMENT)
     assert len(app.asked) == 101 and app.asked.index("/one") <= 2
 

@@ -151,6 +151,7 @@ async def test_who_has_been_idle_longest_makes_room() -> None:
     arriving = server.connect(saying=HEAD)
     await asyncio.sleep(MOMENT)
     asked_again.say(REQUEST)
+    await asyncio.sleep(MOMENT)
     gone = []
     for first in (unused, longest, asked_again):
         newcomer = server.connect(saying=REQUEST)
@@ -300,8 +301,8 @@ def test_the_page_tells_the_limits() -> None:
         f"before its first request | {MAX_SECONDS} s | closed |",
         f"as the Ingress says | {KEEP_ALIVE_SECONDS} s | closed |",
         f"not read | {MAX_SECONDS} s, {MAX_UNREAD_CONNECTIONS} connections | closed,",
-        f"wait for their answer | {MAX_WAITING_REQUESTS} | 503 |",
-        f"more than {MAX_QUICK_BODY_BYTES:,} bytes, or no POST | {MAX_LONG_REQUESTS} |",
+        f"for their turn | {MAX_WAITING_REQUESTS} | 503 for",
+        f"more than {MAX_QUICK_BODY_BYTES:,} bytes, or no POST | {MAX_LONG_REQUESTS} | the same |",
         f"of all connections together | {MAX_HELD_BYTES // 2**20} MiB | those",
         f"| connections | {MAX_CONNECTIONS:,} | the one that has been idle longest",
         f"it begins {QUICK_IN_A_ROUND} quick requests",
