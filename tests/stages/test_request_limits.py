@@ -411,7 +411,7 @@ def test_what_is_too_much_at_once_is_refused_instead_of_queued(
     attacked: tuple[subprocess.Popen[str], str],
 ) -> None:
     process, address = attacked
-    with connected(address, MAX_WAITING_REQUESTS + 100) as connections:
+    with connected(address, MAX_WAITING_REQUESTS + 200) as connections:
         assert_answers(address)
         process.send_signal(signal.SIGSTOP)
         try:
