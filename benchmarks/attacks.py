@@ -3,9 +3,9 @@
 Usage: python -m benchmarks.attacks [SECONDS]
 
 The service has one core, attackers and clients share another. Each attack is measured
-for 20 seconds, or SECONDS, and compared with the same client in the same run with
-nobody attacking: 100 estimates a second, each on a connection of its own and due at a
-fixed time, whatever came of those before it; and 5 times a second a probe of each kind.
+for 20 seconds, or SECONDS, and compared with the same client and nobody attacking right
+before it: 100 estimates a second, each on a connection of its own and due at a fixed
+time, whatever came of those before it; and 5 times a second a probe of each kind.
 """
 
 import asyncio
@@ -268,11 +268,10 @@ def main(seconds: float) -> None:
         def measure() -> Seen:
             return uvloop.run(measure_latency(address, seconds))
 
-        measure()
-        quiet = measure()
         print("attack | p50 | p99 | unanswered | longest probe | memory | refused")
         print("--- | --- | --- | --- | --- | --- | ---")
         for name, attack in {"none": None, **ATTACKS, "none, again": None}.items():
+            quiet = measure()
             before = read_refusals(service.url)
             with watched_memory(service.process_id) as memory:
                 with under_attack(address, attack) if attack else nullcontext():
