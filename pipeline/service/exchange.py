@@ -125,7 +125,6 @@ class Exchange:
         is_last = not message.get("more_body", False)
         begun = b""
         if not self.is_begun:
-            self.is_begun = True
             begun = self.make_head(self.start, len(body) if is_last else None)
         if self.is_chunked:
             chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
@@ -137,6 +136,7 @@ class Exchange:
         else:
             body = b""
         if begun or body:
+            self.is_begun = True
             connection.transport.write(begun + body)
         if is_last:
             self.is_complete = True

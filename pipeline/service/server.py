@@ -20,7 +20,7 @@ DEFAULT_HOST = "0.0.0.0"
 DEFAULT_PORT = "8000"
 
 # In a round of the event loop: one for each socket that it knows to listen.
-ACCEPTED = 16
+ACCEPTED = 8
 OBJECTS_PER_COLLECTION = 50_000
 
 log = logging.getLogger("pipeline")

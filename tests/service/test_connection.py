@@ -87,7 +87,7 @@ def test_requests_in_any_pieces_are_answered_in_order(
         b"GET / HTTP/2.0\r\nHost: a\r\n\r\n",
         # What TLS begins with is told so at once.
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-        CHUNKED + b"-1\r\n\r\n0\r\n\r\n",
+        CHUNKED + b"-6\r\n\r\n0\r\n\r\n",
         CHUNKED + b"1_0\r\n" + b"a" * 16 + b"\r\n0\r\n\r\n",
         CHUNKED + b"g\r\na\r\n0\r\n\r\n",
         CHUNKED + b"1\r\naa\r\n0\r\n\r\n",

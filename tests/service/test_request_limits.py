@@ -302,7 +302,7 @@ def test_the_page_tells_the_limits() -> None:
         f"as the Ingress says | {KEEP_ALIVE_SECONDS} s | closed |",
         f"not read | {MAX_SECONDS} s, {MAX_UNREAD_CONNECTIONS} connections | closed,",
         f"for their turn | {MAX_WAITING_REQUESTS} | 503 for",
-        f"more than {MAX_QUICK_BODY_BYTES:,} bytes, or no POST | {MAX_LONG_REQUESTS} | the same |",
+        f"more than {MAX_QUICK_BODY_BYTES:,} bytes, or no POST | {MAX_LONG_REQUESTS} |",
         f"of all connections together | {MAX_HELD_BYTES // 2**20} MiB | those",
         f"| connections | {MAX_CONNECTIONS:,} | the one that has been idle longest",
         f"it begins {QUICK_IN_A_ROUND} quick requests",
