@@ -69,7 +69,7 @@ def create_service(
 
     @app.exception_handler(Exception)
     async def fail(request: Request, error: Exception) -> JSONResponse:
-        """Say nothing of the inside; uvicorn logs the error and closes."""
+        """Say nothing of the inside; the server logs the error and closes."""
         metrics.count_failure(500, request)
         headers = {"connection": "close"}
         return JSONResponse({"detail": FAILURE}, status_code=500, headers=headers)
