@@ -1,6 +1,7 @@
 """One log format for the stages, and how each begins and ends in it."""
 
 import logging
+import signal
 import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError
@@ -91,6 +92,23 @@ def ending_with_errors(activity: str) -> Iterator[None]:
         # In the name of the stage, beyond this function and the with block's machinery.
         log.error(f"Error encountered when {activity} - {error}", stacklevel=3)
         sys.exit(1)
+
+
+def end_on_signals(activity: str) -> None:
+    """Let SIGTERM, SIGINT and SIGHUP end a stage that has nothing to lose yet: with a
+    line in its log and exit code 0.
+
+    Args:
+        activity: What the stage is doing, for that line.
+    """
+
+    def end(number: int, frame: object) -> None:
+        name = signal.Signals(number).name
+        configure_logger().info(f"Stopped by {name} when {activity}.")
+        sys.exit(0)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, end)
 
 
 class Parser(ArgumentParser):

@@ -10,10 +10,11 @@ loaded. SIGTERM ends the service when no more requests come and all are answered
 import logging
 from collections.abc import Sequence
 
-from pipeline.logs import StageParser, ending_with_errors
+from pipeline.logs import StageParser, end_on_signals, ending_with_errors
 
 if __name__ == "__main__":
     chosen = StageParser("pipeline.serve_model", __doc__).parse_args()
+    end_on_signals("loading the model")
 
 from fastapi import FastAPI
 from fastapi.responses import Response

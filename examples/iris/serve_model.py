@@ -10,10 +10,11 @@ opens when the model is loaded. SIGTERM ends the service when all requests are a
 import logging
 from collections.abc import Sequence
 
-from pipeline.logs import StageParser, ending_with_errors
+from pipeline.logs import StageParser, end_on_signals, ending_with_errors
 
 if __name__ == "__main__":
     chosen = StageParser("examples.iris.serve_model", __doc__).parse_args()
+    end_on_signals("loading the model")
 
 from fastapi import FastAPI
 from pydantic import BaseModel

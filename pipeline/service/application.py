@@ -15,8 +15,8 @@ from pipeline.service.counted_route import CountedRoute
 from pipeline.service.documentation import PATH as DOCS
 from pipeline.service.documentation import add_documentation
 from pipeline.service.json_route import ENCODED, NOT_JSON, JsonRoute, too_large
-from pipeline.service.refusals import FAILURE, Refused, make_failure
-from pipeline.service.request_limits import REFUSALS
+from pipeline.service.refusals import Refused, make_failure
+from pipeline.service.request_limits import FAILURE, REFUSALS, refusal_log
 from pipeline.service.service_metrics import ServiceMetrics, add_metrics_page
 
 # Of an endpoint that says nothing else: more than one order, or one flower, takes.
@@ -47,6 +47,7 @@ class Service(FastAPI):
         route = self._routes_by_path.get(scope["path"])
         if route is None:
             self.state.metrics.unrouted[404] += 1
+            refusal_log.count(404)
             refusal = Refused(404, self._paths)
             await refusal.make_response()(scope, receive, send)
         elif scope["method"] not in (route.methods or ()):

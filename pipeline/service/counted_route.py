@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from starlette.types import Scope
 
 from pipeline.service.histogram import Histogram
-from pipeline.service.request_limits import ARRIVED
+from pipeline.service.request_limits import ARRIVED, refusal_log
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
@@ -51,5 +51,7 @@ class CountedRoute(APIRoute):
         # Only our own server says when it arrived.
         seconds = now - scope["state"].get(ARRIVED, now)
         self.statuses[status] += 1
+        if 400 <= status < 500:
+            refusal_log.count(status)
         self.seconds.counts[bisect_left(SECONDS, seconds)] += 1
         self.seconds.sum += seconds

@@ -6,11 +6,13 @@ import socket
 import struct
 import sys
 from contextlib import suppress
-from typing import cast
 
 import uvicorn
+from starlette.types import ASGIApp
 
-from pipeline.service.request_limits import LimitedProtocol
+from pipeline.service.connection import Connection
+from pipeline.service.connection_pool import ConnectionPool, PooledConnection
+from pipeline.service.request_queue import RequestQueue
 
 # Kubernetes sends SIGTERM while its nodes may still send new connections here, and
 # SIGKILL when the pod's grace is over: 30 seconds, where nothing else is set.
@@ -33,12 +35,56 @@ DROP_SYN = (
 
 
 class GracefulServer(uvicorn.Server):
-    """Uvicorn's server, which would close the port on connections that wait there."""
+    """Uvicorn's server with our own connections, and an end without a loss.
+
+    All that is uvicorn's stands here: it opens the server on a socket, makes a
+    connection with `connect`, waits for a signal, and ends with `shutdown`, which waits
+    until its `connections` is empty. Its own would close the port on connections that
+    wait there.
+
+    Attributes:
+        pool: All connections; there is none before it starts.
+        queue: All requests that wait; the same.
+    """
+
+    def __init__(self, app: ASGIApp, places: int) -> None:
+        """Make a server that does not run yet.
+
+        Args:
+            app: The application that answers.
+            places: How many connections there may be.
+        """
+        config = uvicorn.Config(
+            app,
+            loop="uvloop",
+            http=self.connect,  # type: ignore[arg-type]
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="error",
+            timeout_graceful_shutdown=MAX_ANSWERING_SECONDS,
+        )
+        super().__init__(config)
+        self.app = app
+        self.places = places
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self.pool = ConnectionPool(self.app, self.places, self.open_connections)
+        self.queue = RequestQueue(self.pool.loop)
+        await super().startup(sockets)
+
+    @property
+    def open_connections(self) -> set[PooledConnection]:
+        return self.server_state.connections  # type: ignore[return-value]
+
+    def connect(self, **of_uvicorn: object) -> Connection:
+        """Make a connection; uvicorn offers what its own would need."""
+        return Connection(self.pool, self.queue)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Go on until a second passes without a request, then answer what has come."""
-        # Clients are to move on: uvicorn closes a connection that is told so.
-        self.server_state.default_headers.append((b"connection", b"close"))
+        # Clients are to move on.
+        self.pool.is_ending = True
         await self.wait_for_quiet()
         for listener in sockets or []:
             refuse_new_connections(listener)
@@ -51,9 +97,9 @@ class GracefulServer(uvicorn.Server):
 
     async def wait_for_quiet(self) -> None:
         for _ in range(int(MAX_ACCEPTING_SECONDS / QUIET_SECONDS)):
-            requests = self.server_state.total_requests
+            answered = self.pool.answered
             await asyncio.sleep(QUIET_SECONDS)
-            if self.force_exit or self.server_state.total_requests == requests:
+            if self.force_exit or self.pool.answered == answered:
                 return
 
     async def wait_for_arrivals(self) -> None:
@@ -62,12 +108,10 @@ class GracefulServer(uvicorn.Server):
         The event loop accepts a connection, knows it and reads from it one round after
         the other. So rounds are counted, not seconds: a busy loop makes them slowly.
         """
-        connections = cast(set[LimitedProtocol], self.server_state.connections)
         least = int(ARRIVAL_SECONDS / POLL_SECONDS)
         for rounds in range(1, int(MAX_ARRIVAL_SECONDS / POLL_SECONDS) + 1):
             await asyncio.sleep(POLL_SECONDS)
-            arrived = rounds >= least and all(each.has_spoken() for each in connections)
-            if self.force_exit or arrived:
+            if self.force_exit or (rounds >= least and not self.pool.unused):
                 return
 
 

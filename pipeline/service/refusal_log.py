@@ -14,18 +14,22 @@ class RefusalLog:
 
     Attributes:
         counts: Those that are not logged yet.
-        totals: All.
+        unread: All of requests that were not read, for Prometheus.
     """
 
     def __init__(self) -> None:
         self.counts: Counter[int] = Counter()
-        self.totals: Counter[int] = Counter()
+        self.unread: Counter[int] = Counter()
 
     def count(self, status: int) -> None:
         if not self.counts:
             asyncio.get_running_loop().call_later(SECONDS, self.write)
         self.counts[status] += 1
-        self.totals[status] += 1
+
+    def count_unread(self, status: int) -> None:
+        """Count what the application does not see, and so does not count."""
+        self.unread[status] += 1
+        self.count(status)
 
     def write(self) -> None:
         """Log what was counted, if anything was, and count anew."""

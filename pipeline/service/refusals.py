@@ -7,8 +7,7 @@ from pydantic_core import to_json
 
 from pipeline.service.faults import Fault
 from pipeline.service.json_response import JsonResponse
-
-FAILURE = "The service failed to answer; its log says why."
+from pipeline.service.request_limits import FAILURE
 
 
 class Refused(Exception):
@@ -37,5 +36,5 @@ class Refused(Exception):
 
 
 def make_failure() -> Response:
-    """Say nothing of the inside; uvicorn logs the error and closes."""
+    """Say nothing of the inside; the server logs the error and closes."""
     return Refused(500, FAILURE, [(b"connection", b"close")]).make_response()

@@ -21,11 +21,12 @@ CONTENT_SECURITY_POLICY = "; ".join(
     ]
 )
 
-RESPONSE_HEADERS = [
-    ("content-security-policy", CONTENT_SECURITY_POLICY),
+# As they are sent.
+RESPONSE_HEADERS = (
+    f"content-security-policy: {CONTENT_SECURITY_POLICY}\r\n"
     # An estimate is of the moment.
-    ("cache-control", "no-store"),
-    ("x-content-type-options", "nosniff"),
+    "cache-control: no-store\r\n"
+    "x-content-type-options: nosniff\r\n"
     # For browsers that do not know frame-ancestors.
-    ("x-frame-options", "DENY"),
-]
+    "x-frame-options: DENY\r\n"
+).encode()

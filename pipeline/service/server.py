@@ -6,64 +6,56 @@ import signal
 import socket
 from os import environ
 
-import uvicorn
 from fastapi import FastAPI
 
-from pipeline.service.graceful_shutdown import MAX_ANSWERING_SECONDS, GracefulServer
-from pipeline.service.request_limits import LimitedProtocol, refusal_log
-from pipeline.service.response_headers import RESPONSE_HEADERS
+from pipeline.service.graceful_shutdown import GracefulServer
+from pipeline.service.request_limits import (
+    RECEIVE_BUFFER_BYTES,
+    SEND_BUFFER_BYTES,
+    allow_connections,
+    refusal_log,
+)
 
 DEFAULT_HOST = "0.0.0.0"
 DEFAULT_PORT = "8000"
 
+# In a round of the event loop: one for each socket that it knows to listen.
+ACCEPTED = 8
 OBJECTS_PER_COLLECTION = 50_000
 
 log = logging.getLogger("pipeline")
 
 
 def serve(app: FastAPI) -> None:
-    """Answer on HOST and PORT until SIGTERM or SIGINT, and all accepted by then.
+    """Answer on HOST and PORT until SIGTERM, SIGINT or SIGHUP, and all that have asked.
 
     Args:
         app: One that create_service has made.
 
     Raises:
-        RuntimeError: The port is taken or not allowed.
+        RuntimeError: The port is taken or not allowed, or too few files may be open.
         ValueError: PORT is no port.
     """
+    server = GracefulServer(app, allow_connections())
     listener = open_port(
         environ.get("HOST", DEFAULT_HOST), environ.get("PORT", DEFAULT_PORT)
     )
-    config = uvicorn.Config(
-        app,
-        loop="uvloop",
-        http=LimitedProtocol,
-        ws="none",
-        lifespan="off",
-        access_log=False,
-        log_config=None,
-        # Whoever sends garbage shall not fill the log.
-        log_level="error",
-        headers=RESPONSE_HEADERS,
-        server_header=False,
-        timeout_graceful_shutdown=MAX_ANSWERING_SECONDS,
-    )
-    server = GracefulServer(config)
-    app.state.metrics.connections = server.server_state.connections
-    # For a signal that comes before uvicorn has its own handlers, and for the one that
-    # it raises once more when it has ended: the exit code is to be 0.
-    signal.signal(signal.SIGTERM, server.handle_exit)
-    signal.signal(signal.SIGINT, server.handle_exit)
+    app.state.metrics.connections = server.open_connections
+    # For a signal that comes before uvicorn has its own handlers, for the one that it
+    # raises once more when it has ended, so that the exit code is 0, and for SIGHUP,
+    # which it leaves alone: a terminal that closes ends the service as well.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, server.handle_exit)
     make_garbage_collections_rare()
     host, port = listener.getsockname()[:2]
     log.info(f"Answering on http://{host}:{port}, documentation on /docs.")
-    server.run(sockets=[listener])
+    server.run(sockets=[listener, *(listener.dup() for _ in range(1, ACCEPTED))])
     refusal_log.write()
     log.info("Stopped: the requests in flight are answered.")
 
 
 def open_port(host: str, port: str) -> socket.socket:
-    """Listen on a port.
+    """Listen on a port, with the buffers that each of its connections will have.
 
     Raises:
         RuntimeError: The port is taken or not allowed.
@@ -73,12 +65,15 @@ def open_port(host: str, port: str) -> socket.socket:
         raise ValueError(f"PORT={port} is no port; set it to a number up to 65535.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, int(port)), family=family, backlog=2048)
+        listener = socket.create_server((host, int(port)), family=family, backlog=2048)
     except OSError as error:
         raise RuntimeError(
             f"Could not listen on {host}:{port}: {error.strerror}; "
             "choose another port with PORT."
         ) from error
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+    return listener
 
 
 def make_garbage_collections_rare() -> None:

@@ -96,7 +96,7 @@ class ServiceMetrics(Collector):
             labels=["reason"],
         )
         by_reason: Counter[str] = Counter()
-        by_status = {UNKNOWN: self.unrouted, UNREAD: refusal_log.totals}
+        by_status = {UNKNOWN: self.unrouted, UNREAD: refusal_log.unread}
         for route in self.routes:
             if isinstance(route, CountedRoute):
                 by_status[route.path] = route.statuses

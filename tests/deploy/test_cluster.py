@@ -24,6 +24,7 @@ from pipeline.service.graceful_shutdown import (
     MAX_ACCEPTING_SECONDS,
     MAX_ANSWERING_SECONDS,
 )
+from pipeline.service.request_limits import KEEP_ALIVE_SECONDS
 from pipeline.serve_model import create_app
 from tests.deploy.test_bodywork_yaml import CONFIGURATION, ROOT, STAGES
 from tests.stages.services import DATASET, ENDPOINT
@@ -240,10 +241,12 @@ def test_the_patch_and_the_service_agree() -> None:
     assert program == "sleep"
     shutdown = int(seconds) + MAX_ACCEPTING_SECONDS + MAX_ANSWERING_SECONDS
     assert spec["terminationGracePeriodSeconds"] > shutdown
-    deregistration = only("Ingress")["metadata"]["annotations"][
-        "alb.ingress.kubernetes.io/target-group-attributes"
-    ]
+    annotations = only("Ingress")["metadata"]["annotations"]
+    deregistration = annotations["alb.ingress.kubernetes.io/target-group-attributes"]
     assert int(deregistration.rpartition("=")[2]) < int(seconds)
+    idle = annotations["alb.ingress.kubernetes.io/load-balancer-attributes"]
+    assert idle == "idle_timeout.timeout_seconds=60"
+    assert KEEP_ALIVE_SECONDS > int(idle.rpartition("=")[2])
 
 
 def test_every_selector_finds_the_pods_of_the_service() -> None:

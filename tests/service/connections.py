@@ -1,16 +1,17 @@
 """A server without sockets, on a clock that moves where it would be waited for."""
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from functools import wraps
 from selectors import SelectorKey, SelectSelector
 from typing import Any, ParamSpec
 
-import uvicorn
-from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, Scope
-from uvicorn.server import ServerState
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pipeline.service.request_limits import LimitedProtocol
+from pipeline.service.connection import Connection as Protocol
+from pipeline.service.connection_pool import ConnectionPool
+from pipeline.service.request_queue import RequestQueue
 
 Parameters = ParamSpec("Parameters")
 
@@ -76,36 +77,48 @@ def clock() -> MovedClock:
     return loop
 
 
-async def answer(
-    scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
-) -> None:
-    """Answer /big with much, and anything else with little."""
-    assert scope["type"] == "http"
-    body = BIG if scope["path"] == "/big" else b"ok"
+async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer /big with much, and anything else with its path and what was sent."""
+    body = scope["path"].encode() + (await receive())["body"]
+    if scope["path"] == "/big":
+        body = BIG
     headers = [(b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+class Watched:
+    """An application that notes what it is asked, and answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.asked.append(scope["path"])
+        await self.may_answer.wait()
+        await answer(scope, receive, send)
 
 
 class Server:
     """All that connections share.
 
     Attributes:
-        state: Uvicorn's, with the open connections.
+        pool: The open connections.
+        queue: The requests that wait.
     """
 
-    def __init__(self) -> None:
-        self.config = uvicorn.Config(answer, log_config=None, access_log=False)
-        self.state = ServerState()
+    def __init__(self, app: ASGIApp = answer, places: int = 1_000) -> None:
+        self.pool = ConnectionPool(app, places, set())
+        self.queue = RequestQueue(self.pool.loop)
 
     def connect(self, saying: bytes = b"", reads: bool = True) -> "Connection":
         """Open a connection, and say something."""
-        connection = Connection(
-            LimitedProtocol(self.config, self.state, app_state={}), reads
-        )
+        connected = Connection(Protocol(self.pool, self.queue), reads)
         if saying:
-            connection.say(saying)
-        return connection
+            connected.say(saying)
+        return connected
 
 
 class Connection(asyncio.Transport):
@@ -115,14 +128,18 @@ class Connection(asyncio.Transport):
         received: What the client has read.
         ended: How it ended, by the server "closed", once all is sent, or "aborted", by
             the client "left"; "" while it is open.
+        is_told_all: Whether the server has said that it says no more.
     """
 
-    def __init__(self, protocol: LimitedProtocol, reads: bool) -> None:
+    def __init__(self, protocol: Protocol, reads: bool) -> None:
         super().__init__()
         self.protocol = protocol
         self.reads = reads
         self.received = b""
         self.ended = ""
+        self.is_told_all = False
+        self._said: deque[bytes] = deque()
+        self._is_heard = True
         self._unread = b""
         self._most_unread = 0
         self._is_paused = self._is_lost = False
@@ -134,16 +151,15 @@ class Connection(asyncio.Transport):
         return not self.ended
 
     def say(self, data: bytes) -> None:
-        self.protocol.data_received(data)
+        assert data
+        self._said.append(data)
+        self._tell()
 
     def leave(self) -> None:
         """Close it on the side of the client."""
         if not self._is_lost:
             self.ended = "left"
             self._lose()
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return IgnoredSocket() if name == "socket" else default
 
     def set_write_buffer_limits(
         self, high: int | None = None, low: int | None = None
@@ -155,6 +171,7 @@ class Connection(asyncio.Transport):
         return len(self._unread)
 
     def write(self, data: Any) -> None:
+        assert not self.is_told_all
         if self.ended:
             return
         if self.reads:
@@ -170,11 +187,20 @@ class Connection(asyncio.Transport):
 
     def write_eof(self) -> None:
         """Leave the client's side open."""
+        assert not self.is_told_all
+        self.is_told_all = True
 
     def pause_reading(self) -> None:
-        """Take what is said all the same."""
+        self._is_heard = False
 
-    resume_reading = pause_reading
+    def resume_reading(self) -> None:
+        self._is_heard = True
+        clock().call_soon(self._tell)
+
+    def _tell(self) -> None:
+        """Let the server hear what was said, as far as it reads."""
+        while self._said and self._is_heard and not self.ended:
+            self.protocol.data_received(self._said.popleft())
 
     def is_closing(self) -> bool:
         return bool(self.ended)
@@ -193,15 +219,3 @@ class Connection(asyncio.Transport):
     def _lose(self) -> None:
         self._is_lost = True
         clock().call_soon(self.protocol.connection_lost, None)
-
-
-class IgnoredSocket:
-    """Takes all options, and is nowhere."""
-
-    def setsockopt(self, *option: int) -> None:
-        pass
-
-    def getpeername(self) -> None:
-        pass
-
-    getsockname = getpeername

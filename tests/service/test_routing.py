@@ -16,7 +16,8 @@ from pydantic import BaseModel, Field, ValidationError
 from pipeline.service import Readiness, add_endpoint, create_service
 from pipeline.service.faults import MAX_FAULTS, make_presentable
 from pipeline.service.json_route import JsonRoute, check_headers
-from pipeline.service.refusals import FAILURE, Refused
+from pipeline.service.refusals import Refused
+from pipeline.service.request_limits import FAILURE
 from tests.service.applications import (
     CURVES,
     JSON,

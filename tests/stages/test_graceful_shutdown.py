@@ -1,6 +1,9 @@
 """The end of the service: by SIGTERM nothing is lost, by SIGKILL what is in flight."""
 
 import signal
+import socket
+import subprocess
+import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
@@ -11,6 +14,7 @@ import pytest
 
 from sandbox.s3_server import make_bucket
 from tests.stages.services import (
+    ROOT,
     TIMEOUT_SECONDS,
     client,
     persist,
@@ -86,12 +90,33 @@ def test_sigterm_ends_connections_without_resetting_them(models: str) -> None:
 
 def test_a_second_signal_ends_it_without_a_traceback(models: str) -> None:
     with running_service(models) as (process, address):
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGHUP)
         wait_until(lambda: is_told_to_move_on(address))
         process.send_signal(signal.SIGINT)
         log, _ = process.communicate(timeout=TIMEOUT_SECONDS)
     assert process.returncode == 0
     assert "Traceback" not in log
+
+
+def test_sigterm_while_it_loads_ends_it_as_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent_s3:
+        port = silent_s3.getsockname()[1]
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.serve_model", "any-bucket"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        silent_s3.settimeout(TIMEOUT_SECONDS)
+        connection, _ = silent_s3.accept()
+        with connection:
+            process.send_signal(signal.SIGTERM)
+            log, _ = process.communicate(timeout=TIMEOUT_SECONDS)
+    assert process.returncode == 0
+    assert log.endswith(" - Stopped by SIGTERM when loading the model.\n")
 
 
 def is_told_to_move_on(address: str) -> bool:

@@ -19,14 +19,15 @@ import pytest
 
 from pipeline.aws.client import s3_client
 from pipeline.service.request_limits import (
+    FAILURE,
     MAX_BODY_BYTES,
     MAX_HEAD_BYTES,
     MAX_WAITING_REQUESTS,
-    MAX_WAITING_REQUESTS_OF_A_CONNECTION,
+    MIN_CONNECTIONS,
     RESERVED_FILES,
     RETRY_AFTER_SECONDS,
+    allow_connections,
 )
-from pipeline.service.refusals import FAILURE
 from sandbox.s3_server import make_bucket, run_s3_server
 from tests.stages.services import (
     ENDPOINT,
@@ -47,7 +48,8 @@ HEAD = (
     f"Content-Length: {len(BODY)}\r\n"
 ).encode()
 REQUEST = HEAD + b"\r\n" + BODY
-BIG_REQUEST = b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\n\r\n"
+BIG_REQUEST = b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: a\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: a\r\n"
 SECURITY_HEADERS = {
     "cache-control": "no-store",
     "x-content-type-options": "nosniff",
@@ -149,17 +151,17 @@ def test_estimates_go_on_without_s3(address: str) -> None:
         (b"GET /livez HTTP/1.1\r\nA: " + b"a" * MAX_HEAD_BYTES, 431),
         (b"GET /" + b"a" * MAX_HEAD_BYTES + b" HTTP/1.1\r\n\r\n", 431),
         (
-            b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (MAX_BODY_BYTES + 1),
+            POST + b"Content-Length: %d\r\n\r\n" % (MAX_BODY_BYTES + 1),
             413,
         ),
         (
-            b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+            POST + b"Transfer-Encoding: chunked\r\n\r\n"
             + b"%x\r\n" % (MAX_BODY_BYTES + 1)
             + b" " * (MAX_BODY_BYTES + 1),
             413,
         ),
         (
-            b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+            POST + b"Transfer-Encoding: chunked\r\n\r\n"
             + b"1\r\n \r\n" * MAX_BODY_BYTES,
             413,
         ),
@@ -186,7 +188,7 @@ def test_a_head_that_comes_in_pieces_without_end_is_refused(address: str) -> Non
 
 def test_trailers_without_end_are_refused(address: str) -> None:
     with connected(address) as [connection]:
-        connection.sendall(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+        connection.sendall(POST + b"Transfer-Encoding: chunked\r\n\r\n")
         connection.sendall(b"0\r\n")
         for _ in range((MAX_HEAD_BYTES + MAX_BODY_BYTES) // 1000 + 1):
             time.sleep(0.01)
@@ -196,7 +198,7 @@ def test_trailers_without_end_are_refused(address: str) -> None:
 
 def test_who_still_sends_is_not_reset_and_reads_the_refusal(address: str) -> None:
     with connected(address) as [connection]:
-        connection.sendall(b"POST / HTTP/1.1\r\nContent-Length: 20000000\r\n\r\n")
+        connection.sendall(POST + b"Content-Length: 20000000\r\n\r\n")
         for _ in range(20):
             connection.sendall(b" " * 1_000_000)
         assert_refused(connection, 413)
@@ -339,16 +341,19 @@ def test_requests_sent_at_once_are_answered_in_order(address: str) -> None:
     with connected(address) as [connection]:
         connection.sendall(REQUEST + REQUEST.replace(b"SKU001", b"SKU999") + b"\0")
         answers = read_all(connection)
-    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200", b"422"]
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200", b"422", b"400"]
 
 
-def test_requests_sent_at_once_are_not_queued_without_end(address: str) -> None:
+@pytest.mark.parametrize("last", [REQUEST[:-9], b""], ids=["begun", "whole"])
+def test_all_requests_sent_at_once_are_answered(address: str, last: bytes) -> None:
+    """However many, and whether or not the last of them comes in one piece."""
     with connected(address) as [connection]:
-        connection.sendall(REQUEST * 1_000)
+        connection.sendall(REQUEST * 1_000 + last)
+        time.sleep(0.01)
+        connection.sendall(REQUEST[len(last) :])
+        connection.shutdown(socket.SHUT_WR)
         answers = read_all(connection)
-    taken = answers.count(b"HTTP/1.1 200 OK")
-    assert taken == MAX_WAITING_REQUESTS_OF_A_CONNECTION + 1
-    assert answers.count(b"HTTP/1.1") == taken
+    assert answers.count(b"HTTP/1.1 200 OK") == answers.count(b"HTTP/1.1") == 1_001
 
 
 def test_a_body_is_asked_for(address: str) -> None:
@@ -370,7 +375,7 @@ def test_a_body_is_not_asked_for_within_another_answer(address: str) -> None:
 
 def test_what_follows_a_body_is_no_header(address: str) -> None:
     request = (
-        f"POST {ENDPOINT} HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+        f"POST {ENDPOINT} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
         f"{len(BODY):x}\r\n{BODY.decode()}\r\n"
         "0\r\nContent-Type: application/json\r\n\r\n"
     )
@@ -408,7 +413,7 @@ def test_what_is_too_much_at_once_is_refused_instead_of_queued(
     attacked: tuple[subprocess.Popen[str], str],
 ) -> None:
     process, address = attacked
-    with connected(address, MAX_WAITING_REQUESTS + 100) as connections:
+    with connected(address, MAX_WAITING_REQUESTS + 200) as connections:
         assert_answers(address)
         process.send_signal(signal.SIGSTOP)
         try:
@@ -426,44 +431,65 @@ def test_what_is_too_much_at_once_is_refused_instead_of_queued(
     assert_answers(address)
 
 
-@pytest.mark.once
-@pytest.mark.process
-def test_connections_beyond_the_limit_are_shed(bucket: str) -> None:
-    persist(bucket)
-    with running_service(bucket) as (process, address):
-        files = RESERVED_FILES + 50
-        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (files, files))
-        with connected(address, 50) as taken:
-            with connected(address, 10) as shed:
-                for connection in shed:
-                    response = assert_refused(connection, 503)
-                    assert response.headers["retry-after"] == str(RETRY_AFTER_SECONDS)
-            for connection in taken:
-                connection.sendall(REQUEST)
-                assert read_answer(connection)[0].status == 200
-        wait_until(lambda: client.get(f"{address}/livez").is_success)
-
-
-def end_and_read_refusals(process: subprocess.Popen[str]) -> list[str]:
-    """End a service; returns what its log says of refused requests."""
-    process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=TIMEOUT_SECONDS)
-    return re.findall("Refused.*", output)
+SERVE_WITH_FEW_FILES = f"""
+import resource
+import runpy
+files = {RESERVED_FILES + MIN_CONNECTIONS}
+resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+runpy.run_module("pipeline.serve_model", run_name="__main__")
+"""
 
 
 @pytest.mark.once
 @pytest.mark.process
-def test_refusals_are_counted_in_the_log(bucket: str) -> None:
+def test_who_has_been_idle_longest_makes_room_and_refusals_are_logged(
+    bucket: str,
+) -> None:
     persist(bucket)
     too_large = HEAD.replace(b"th: ", b"th: 9999") + b"\r\n"
-    with running_service(bucket) as (process, address):
-        refused = [(too_large, 413), (b"garbage\r\n\r\n", 400), (too_large, 413)]
+    refused = [(too_large, 413), (b"garbage\r\n\r\n", 400), (too_large, 413)]
+    answered = [(BODY, "text/plain", 415), (b"{}", "application/json", 422)]
+    with running("-c", SERVE_WITH_FEW_FILES, bucket) as (process, address):
+        with connected(address, MIN_CONNECTIONS, REQUEST) as taken:
+            assert {read_answer(each)[0].status for each in taken} == {200}
+            taken[0].sendall(HEAD)
+            with connected(address, MIN_CONNECTIONS // 2, REQUEST) as newcomers:
+                for connection in newcomers:
+                    assert read_answer(connection)[0].status == 200
+            for connection in taken[1 : MIN_CONNECTIONS // 2 + 1]:
+                assert connection.recv(1) == b""
+            taken[0].sendall(b"\r\n" + BODY)
+            for connection in taken[MIN_CONNECTIONS // 2 + 1 :]:
+                connection.sendall(REQUEST)
+            for connection in [taken[0], *taken[MIN_CONNECTIONS // 2 + 1 :]]:
+                assert read_answer(connection)[0].status == 200
         for request, status in refused:
             with connected(address, saying=request) as [connection]:
                 assert_refused(connection, status)
-        assert end_and_read_refusals(process) == [
-            "Refused requests within 60 seconds: 1 with 400, 2 with 413."
-        ]
+        for content, media_type, status in answered:
+            headers = {"content-type": media_type}
+            response = client.post(address + ENDPOINT, content=content, headers=headers)
+            assert response.status_code == status
+        assert client.get(f"{address}/nowhere").status_code == 404
+        process.send_signal(signal.SIGTERM)
+        log, _ = process.communicate(timeout=TIMEOUT_SECONDS)
+    assert re.findall("Refused.*", log) == [
+        "Refused requests within 60 seconds: "
+        "1 with 400, 1 with 404, 2 with 413, 1 with 415, 1 with 422."
+    ]
+
+
+def test_where_too_few_files_may_be_open_it_does_not_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda limit: (100, 100))
+    monkeypatch.setattr(resource, "setrlimit", lambda limit, files: None)
+    with pytest.raises(RuntimeError) as caught:
+        allow_connections()
+    assert str(caught.value) == (
+        "Only 100 files may be open, which is too few for connections; "
+        "allow 200 or more with ulimit -n."
+    )
 
 
 def test_many_who_do_not_read_leave_room_for_others(
@@ -488,13 +514,16 @@ def test_others_are_answered_while_many_make_it_wait(
     assert_answers(address)
 
 
+# Answers of a megabyte each.
+GREED = 16
+
 SERVE_IN_A_HURRY = """
 import sys
 from pipeline import serve_model
 from pipeline.logs import configure_logger
-from pipeline.service import request_limits
+from pipeline.service import connection_pool
 
-request_limits.MAX_SECONDS = 1
+connection_pool.MAX_SECONDS = 1
 configure_logger()
 serve_model.main(sys.argv[1])
 """
@@ -505,7 +534,7 @@ serve_model.main(sys.argv[1])
 def test_who_makes_it_wait_is_let_go(bucket: str) -> None:
     """Each time limit by itself: tests/service/test_request_limits.py."""
     persist(bucket)
-    greed = BIG_REQUEST * MAX_WAITING_REQUESTS_OF_A_CONNECTION
+    greed = BIG_REQUEST * GREED
     with (
         running("-c", SERVE_IN_A_HURRY, bucket) as (_, address),
         connected(address, saying=greed) as [greedy],
@@ -516,7 +545,8 @@ def test_who_makes_it_wait_is_let_go(bucket: str) -> None:
         assert silent.recv(1) == b""
         for connection in (head, body):
             assert_refused(connection, 408)
-        # The first to come, and so let go by now.
+        metrics = f"{address}/metrics"
+        wait_until(lambda: "\nhttp_connections 1.0\n" in client.get(metrics).text)
         assert not took_everything(greedy)
 
 
@@ -535,4 +565,4 @@ def took_everything(connection: socket.socket) -> bool:
         answers = read_all(connection)
     except ConnectionResetError:
         return False
-    return answers.count(b"HTTP/1.1 200 OK") == MAX_WAITING_REQUESTS_OF_A_CONNECTION
+    return answers.count(b"HTTP/1.1 200 OK") == GREED
