@@ -102,10 +102,12 @@ def resident_memory(process_id: int) -> int:
 
 
 def processor_seconds(process_id: int) -> float:
-    """Time that a process has had of a processor so far, on Linux."""
-    with open(f"/proc/{process_id}/stat") as stat:
-        fields = stat.read().rpartition(")")[2].split()
-    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+    """Time that a process has had of a processor so far, on Linux.
+
+    To the nanosecond, where /proc tells hundredths of a second.
+    """
+    # As clock_getcpuclockid does, which Python has for threads alone.
+    return time.clock_gettime(~process_id << 3 | 2)
 
 
 def find_program(name: str) -> str:
