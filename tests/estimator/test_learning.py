@@ -187,8 +187,11 @@ def test_a_line_says_how_much_is_known() -> None:
 
 def test_a_product_that_is_missed_fades(four_weeks: Knowledge) -> None:
     week = make_week(1000, seed=4)
-    _, known = learn(week[week["product_code"] != "SKU002"], four_weeks)
-    before, after = four_weeks["SKU002"], known["SKU002"]
+    before = four_weeks["SKU002"]._replace(errors=Errors([1.0], [2.0]))
+    past = {**four_weeks, "SKU002": before}
+    _, known = learn(week[week["product_code"] != "SKU002"], past)
+    after = known["SKU002"]
+    assert after.errors_kept == before.errors
     assert after.orders == pytest.approx(0.9 * before.orders, abs=0.1)
     assert after.weeks == before.weeks == 4
     data = prepare_data(make_week(60, 5, hours_per_order={"SKU001": 0.1}))

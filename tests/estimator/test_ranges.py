@@ -28,6 +28,7 @@ from pipeline.estimator import (
     prepare_data,
     read_ranges,
 )
+from pipeline.estimator import calibration
 from pipeline.estimator.calibration import find_sides
 from pipeline.train_model import train_model
 
@@ -140,6 +141,21 @@ def test_a_level_needs_enough_orders(count: int, levels: list[float]) -> None:
     assert ("too few orders for " + ", ".join(missing) in str(ranges)) == bool(missing)
 
 
+def test_no_more_errors_are_carried_on_than_are_of_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(calibration, "MOST_ERRORS_OF_PRODUCT", 50)
+    known: Knowledge | None = None
+    for week in range(1, 5):
+        before = known
+        orders = make_orders(WORLDS["steady"], week, 1000, seed=1)
+        _, _, known = learn(orders, known, {})
+    assert before is not None and known is not None
+    for code, each in known.items():
+        assert each.share and len(each.errors) == len(each.errors_before) == 50
+        assert each.errors_before == before[code].errors
+
+
 def test_a_range_reaches_from_one_order_in_rank_to_another() -> None:
     sides = find_sides(np.arange(-9.0, 10.0) ** 3)
     assert sides == {0.5: (-125, 125), 0.8: (-512, 512), 0.9: (-729, 729)}
@@ -154,7 +170,8 @@ def test_it_knows_which_orders_were_observed() -> None:
     _, ranges, known = learn(orders, None, {})
     placed = orders.groupby("product_code")["orders_placed"]
     assert ranges.limits["SKU003"] == (placed.min()["SKU003"], placed.max()["SKU003"])
-    busiest = ranges.limits["SKU003"][1]
+    quietest, busiest = ranges.limits["SKU003"]
+    assert ranges.is_beyond("SKU003", quietest - 1)
     assert not ranges.is_beyond("SKU003", busiest)
     assert ranges.is_beyond("SKU003", busiest + 1) and ranges.is_beyond("X", 1.0)
     # A product that is missed keeps its own, and others what was known of them.
