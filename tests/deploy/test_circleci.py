@@ -19,6 +19,7 @@ CONFIGURATION = ROOT / ".circleci" / "config.yml"
 # Of CircleCI's images, and what the orb installs.
 PROGRAMS = {"aws", "docker", "echo", "sudo"}
 INSTALL = "aws-cli/install"
+TERRAFORM = "terraform/install"
 
 
 @pytest.fixture(scope="module")
@@ -64,16 +65,21 @@ def test_every_branch_but_master_is_tested_after_the_static_analysis(
     tested = set()
     for job, settings in jobs_of(configuration["workflows"]["test"]):
         assert settings["filters"] == {"branches": {"ignore": "master"}}
+        if job == "static_analysis":
+            assert "run -e static" in commands(configuration)[1]
+            continue
+        assert settings["requires"] == ["static_analysis"]
         if job == "tests":
-            assert settings["requires"] == ["static_analysis"]
             tested.add(settings["environment"])
         elif job == "clients":
             assert settings["requires"] == ["static_analysis"]
             assert "make clients" in commands(configuration)
         else:
-            assert job == "static_analysis"
-            assert "run -e static" in commands(configuration)[1]
-    assert tested == environments - {"static"}
+            # `make test` leaves it out.
+            assert job == "infrastructure"
+            assert ".venv/bin/tox run -e infrastructure" in commands(configuration)
+            tested.add(job)
+    assert tested == environments - {"static"} | {"infrastructure"}
 
 
 def test_master_alone_is_released_when_its_image_is_there(
@@ -102,6 +108,9 @@ def test_images_and_orbs_are_pinned(configuration: dict[str, Any]) -> None:
     assert re.fullmatch(r"2\.\d+\.\d+", command_line)
     versions = re.findall(r"version: \[?(\d[^]\s]*)", CONFIGURATION.read_text())
     versions.remove(command_line)
+    steps = configuration["jobs"]["infrastructure"]["steps"]
+    [terraform] = [each[TERRAFORM] for each in steps if TERRAFORM in each]
+    versions.remove(terraform["terraform_version"])
     assert versions.pop(0) == "2.1"
     assert all(re.fullmatch(r"3\.1[1-3]\.\d+(-node)?", version) for version in versions)
     for executor in configuration["executors"].values():

@@ -17,7 +17,8 @@ pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "deploy.md").read_text()
-PROGRAMS = {"aws", "curl", "docker", "for", "git", "kubectl", "make"} | {"export", "sh"}
+PROGRAMS = {"aws", "curl", "docker", "for", "git", "kubectl", "make", "terraform"}
+PROGRAMS |= {"export", "sh"}
 BODYWORK = ".venv/bodywork/bin/python"
 NAMES = {each["metadata"]["name"] for each in [*MANIFESTS, PATCH]}
 

@@ -29,9 +29,8 @@ def final_stage() -> list[tuple[str, str]]:
 
 def test_hadolint_finds_nothing() -> None:
     hadolint = Path(sys.executable).with_name("hadolint")
-    process = subprocess.run(
-        [hadolint, ROOT / DOCKERFILE], capture_output=True, text=True
-    )
+    files = [ROOT / DOCKERFILE, ROOT / "infrastructure" / "Dockerfile"]
+    process = subprocess.run([hadolint, *files], capture_output=True, text=True)
     assert process.returncode == 0, process.stdout + process.stderr
 
 

@@ -1,0 +1,5 @@
+module "bucket" {
+  source = "./bucket"
+
+  name = var.bucket
+}
