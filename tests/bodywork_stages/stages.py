@@ -25,6 +25,8 @@ from tests.deploy.api_server import recorded, run_api_server
 from tests.deploy.world import JOBS, LEASE, PREVIOUS, World, make_repository
 from tests.stages.services import ROOT, client
 
+pytestmark = pytest.mark.process
+
 ENDPOINT = "/api/v0.1/time_to_dispatch"
 ORDER = {"product_code": "SKU001", "orders_placed": 112}
 IRIS = ROOT / "examples" / "iris"

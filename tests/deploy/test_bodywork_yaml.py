@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import boto3
@@ -50,8 +51,10 @@ KNOWN_KEYS = {
 
 
 def policy(stage: str) -> dict[str, Any]:
-    path = ROOT / "deploy" / "iam" / f"{stage.replace('_', '-')}.json"
-    loaded: dict[str, Any] = json.loads(path.read_text())
+    """That of a stage, for the bucket that it has here."""
+    path = ROOT / "infrastructure" / "policies" / f"{stage.replace('_', '-')}.json"
+    text = Template(path.read_text()).substitute(bucket=BUCKET)
+    loaded: dict[str, Any] = json.loads(text)
     return loaded
 
 

@@ -38,6 +38,8 @@ from pipeline.gates import TRAINING_ROWS, find_known, write_training_rows
 from pipeline.train_model import persist_model, train_model
 from sandbox.orders import HOURS_PER_ORDER, make_products, make_week
 
+pytestmark = pytest.mark.once
+
 GRID = {"random_state": [42], "max_depth": [8], "min_samples_leaf": [3]}
 PLACES = np.arange(0.0, 400.0)
 

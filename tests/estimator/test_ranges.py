@@ -32,6 +32,8 @@ from pipeline.estimator import calibration
 from pipeline.estimator.calibration import find_sides
 from pipeline.train_model import train_model
 
+pytestmark = pytest.mark.once
+
 GRID = {"random_state": [42], "max_depth": [8], "min_samples_leaf": [3]}
 
 

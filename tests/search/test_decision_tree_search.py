@@ -107,6 +107,7 @@ def assert_same_search(X: Any, y: Any, grid: Any, cv: Any = 5) -> None:
         )
 
 
+@pytest.mark.once
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("seed", range(30))
 def test_winner_is_that_of_grid_search_on_data_full_of_ties(seed: int) -> None:
