@@ -262,15 +262,15 @@ def test_logs_one_line_for_each_part(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.process
 def test_workers_may_be_other_processes() -> None:
     X, y = make_week(200, 3)
-    # One candidate that shares no work, as well.
-    grid = [make_grid(3), {"max_features": [1], "random_state": [0]}]
-    here = DecisionTreeSearchCV(grid).fit(X, y)
-    with parallel_config("loky", n_jobs=2):
-        there = DecisionTreeSearchCV(grid).fit(X, y)
-    assert there.best_params_ == here.best_params_
-    assert there.n_fits_ == here.n_fits_
-    for name in ("mean_test_score", "exact_test_score", "rank_test_score"):
-        assert np.array_equal(there.cv_results_[name], here.cv_results_[name])
+    # One whose winner has to be fitted, and one whose candidate shares no work.
+    for grid in (make_grid(4), {"max_features": [1], "random_state": [0]}):
+        here = DecisionTreeSearchCV(grid).fit(X, y)
+        with parallel_config("loky", n_jobs=2):
+            there = DecisionTreeSearchCV(grid).fit(X, y)
+        assert there.best_params_ == here.best_params_
+        assert there.n_fits_ == here.n_fits_
+        for name in ("mean_test_score", "exact_test_score", "rank_test_score"):
+            assert np.array_equal(there.cv_results_[name], here.cv_results_[name])
 
 
 def test_it_takes_as_many_workers_as_it_is_told(
