@@ -55,7 +55,7 @@ class Service(FastAPI):
             allow = (b"allow", route.allowed.encode())
             refusal = Refused(405, "Method Not Allowed", [allow])
             await refusal.make_response()(scope, receive, send)
-        elif isinstance(route, JsonRoute):
+        elif route.answers_by_itself:
             await route.respond(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)

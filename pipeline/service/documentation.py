@@ -4,11 +4,14 @@ It answers from memory: no path of a request is ever one of a file, and whoever 
 to read holds neither a thread nor a file.
 """
 
+from functools import cache
 from importlib.resources import files
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+
+from pipeline.service.json_response import JsonResponse
 
 PATH = "/docs"
 # Where people look for it as well.
@@ -27,9 +30,13 @@ def add_documentation(app: FastAPI) -> None:
         swagger_favicon_url=f"{PATH}/{ICON}",
     )
 
+    @cache
+    def make_document() -> bytes:
+        return bytes(JSONResponse(app.openapi()).body)
+
     @app.get(DOCUMENT, include_in_schema=False)
-    async def document() -> JSONResponse:
-        return JSONResponse(app.openapi())
+    async def document() -> Response:
+        return JsonResponse(make_document())
 
     @app.get(PATH, include_in_schema=False)
     async def documentation() -> HTMLResponse:

@@ -1,7 +1,7 @@
 """What is wrong with a request, in words for people, and never in many of them."""
 
 import json
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from itertools import islice
 from typing import Any
 
@@ -26,6 +26,15 @@ def describe_faults(error: ValidationError) -> list[Fault]:
         {"loc": ["body", *map(make_presentable, fault["loc"])]}
         | {"msg": fault["msg"], "type": fault["type"]}
         for fault in faults[:MAX_FAULTS]
+    ]
+
+
+def describe_unknown(names: Iterable[str]) -> list[Fault]:
+    """Name fields that there are not, as pydantic does."""
+    msg, type = "Extra inputs are not permitted", "extra_forbidden"
+    return [
+        {"loc": ["body", make_presentable(name)], "msg": msg, "type": type}
+        for name in names
     ]
 
 

@@ -10,12 +10,13 @@ import json
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from inspect import signature
+from itertools import islice
 from typing import Any
 
 from fastapi import Response
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import from_json
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Scope
 
 from pipeline.service.counted_route import CountedRoute
 from pipeline.service.faults import (
@@ -23,11 +24,12 @@ from pipeline.service.faults import (
     describe_bad_json,
     describe_faults,
     describe_missing_body,
+    describe_unknown,
     leave_out,
     MAX_FAULTS,
 )
-from pipeline.service.json_response import CONTENT_TYPE, JsonResponse
-from pipeline.service.refusals import Refused, make_failure
+from pipeline.service.json_response import CONTENT_TYPE
+from pipeline.service.refusals import Refused
 
 NOT_JSON = "The body is not declared as JSON; set Content-Type: application/json."
 ENCODED = "The body is encoded; send it as it is, without Content-Encoding."
@@ -36,6 +38,8 @@ UNREADABLE = "There was an error parsing the body"
 # Larger ones are answered one after the other, so that together they hold the memory
 # of one, and the small ones need not wait for them all.
 SMALL_BYTES = 8 * 1024
+# Of a larger one, so much is looked at first; an order takes a tenth of it.
+BEGINNING_BYTES = 1024
 
 
 class JsonRoute(CountedRoute):
@@ -74,28 +78,14 @@ class JsonRoute(CountedRoute):
         )
         self.answer = answer
         self.request: TypeAdapter[BaseModel] = TypeAdapter(request_model)
-        self.response: TypeAdapter[Any] = TypeAdapter(response_model)
         self.names = find_names(self.request.json_schema())
         self.max_body_bytes = max_body_bytes
         self.bad_json = bad_json
         self.invalid: Counter[str] = Counter()
         self.turn = asyncio.Lock()
+        self.answers_by_itself = True
         # Which is what Starlette calls.
         self.app = self.respond
-
-    async def respond(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, as an ASGI application does."""
-        failure = None
-        try:
-            response = await self.make_response(scope, receive)
-        except Refused as refusal:
-            response = refusal.make_response()
-        except Exception as error:
-            response, failure = make_failure(), error
-        self.count(response.status_code, scope)
-        await response(scope, receive, send)
-        if failure:
-            raise failure
 
     async def make_response(self, scope: Scope, receive: Receive) -> Response:
         check_headers(scope["headers"])
@@ -108,11 +98,7 @@ class JsonRoute(CountedRoute):
             return await self.answer_to(body)
 
     async def answer_to(self, body: bytes) -> Response:
-        answered = await self.answer(self.read(body))
-        if isinstance(answered, Response):
-            return answered
-        checked = self.response.validate_python(answered)
-        return JsonResponse(self.response.dump_json(checked))
+        return self.make_json(await self.answer(self.read(body)))
 
     def read(self, body: bytes) -> BaseModel:
         """Read a request.
@@ -122,6 +108,8 @@ class JsonRoute(CountedRoute):
         """
         if not body:
             raise self.refuse(describe_missing_body())
+        if len(body) > BEGINNING_BYTES:
+            self.check_beginning(body[:BEGINNING_BYTES])
         value = self.parse(body)
         if isinstance(value, dict) and len(value) > len(self.names) + MAX_FAULTS:
             value = leave_out(value, self.names, levels=1)
@@ -134,6 +122,24 @@ class JsonRoute(CountedRoute):
             return self.validate(leave_out(value, self.names))
         except ValidationError as error:
             raise self.refuse(describe_faults(error)) from error
+
+    def check_beginning(self, beginning: bytes) -> None:
+        """Look at the first fields of a request before all of it is read.
+
+        Raises:
+            Refused: There are so many unknown ones that no other would be told of.
+        """
+        try:
+            value = from_json(beginning, allow_partial=True)
+        except ValueError:
+            # Whatever it is, reading it as a whole will tell.
+            return
+        if not isinstance(value, dict):
+            return
+        unknown = (name for name in value if name not in self.names)
+        first = dict.fromkeys(islice(unknown, MAX_FAULTS))
+        if len(first) == MAX_FAULTS:
+            raise self.refuse(describe_unknown(first))
 
     def validate(self, value: Any) -> BaseModel:
         # As FastAPI does, so that faults have the same words.

@@ -7,6 +7,9 @@ label has values that clients could invent.
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
+from math import inf
+from time import perf_counter
+from typing import NamedTuple
 
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CollectorRegistry, Metric, ProcessCollector
@@ -23,7 +26,7 @@ from starlette.routing import BaseRoute
 from pipeline import aws
 from pipeline.service.counted_route import CountedRoute
 from pipeline.service.json_route import JsonRoute
-from pipeline.service.request_limits import refusal_log
+from pipeline.service.request_limits import ARRIVED, refusal_log
 
 PATH = "/metrics"
 # Instead of its path, for a request to none of ours, and for one that was not read.
@@ -138,8 +141,27 @@ class ServiceMetrics(Collector):
 
 def add_metrics_page(app: FastAPI, registry: CollectorRegistry) -> None:
     """Answer Prometheus with all metrics of a registry, in the format it asks for."""
+    page = Page("", b"", -inf)
 
     @app.get(PATH, include_in_schema=False)
     async def metrics(request: Request) -> Response:
+        nonlocal page
         encode, media_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(registry), headers={"content-type": media_type})
+        # Those that waited when it was made get the same: each would take milliseconds.
+        arrived = request.scope["state"].get(ARRIVED, inf)
+        if page.media_type != media_type or page.made < arrived:
+            made = perf_counter()
+            page = Page(media_type, encode(registry), made)
+        return Response(page.content, headers={"content-type": media_type})
+
+
+class Page(NamedTuple):
+    """The metrics at one moment.
+
+    Attributes:
+        made: When (perf_counter).
+    """
+
+    media_type: str
+    content: bytes
+    made: float

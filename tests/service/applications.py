@@ -14,6 +14,7 @@ from starlette.types import Message
 from pipeline import aws
 from pipeline.estimator import RANGES, Ranges
 from pipeline.serve_model import create_app
+from pipeline.service.request_limits import ARRIVED
 
 V0_1 = "/api/v0.1/time_to_dispatch"
 V0_2 = "/api/v0.2/times_to_dispatch"
@@ -74,11 +75,13 @@ async def send_to(
     headers: Mapping[str, str] = JSON,
     method: str = "POST",
     pieces: Iterable[bytes] = (),
+    arrived: float | None = None,
 ) -> Answer:
     """Send a request to an application, as a server does.
 
     Args:
         pieces: Of the body, after the first.
+        arrived: When our own server says that it was there (perf_counter).
     """
     bodies = [body, *pieces]
     sent: list[Message] = []
@@ -103,7 +106,7 @@ async def send_to(
         "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
         "server": ("test", 80),
         "client": ("test", 1),
-        "state": {},
+        "state": {} if arrived is None else {ARRIVED: arrived},
     }
     await app(scope, receive, send)
     start, *rest = sent

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field, ValidationError
 
 from pipeline.service import Readiness, add_endpoint, create_service
+from pipeline.service.counted_route import CountedRoute
 from pipeline.service.faults import MAX_FAULTS, make_presentable
 from pipeline.service.json_route import JsonRoute, check_headers
 from pipeline.service.refusals import Refused
@@ -71,10 +73,14 @@ def documented(app: FastAPI) -> FastAPI:
 
     Of what it refuses, the faults are told as our handler of them always did.
     """
-    by_itself = FastAPI()
+    by_itself = FastAPI(openapi_url=None)
     for route in app.routes:
         if isinstance(route, JsonRoute):
             by_itself.post(route.path, response_model=route.response_model)(
+                route.endpoint
+            )
+        elif isinstance(route, CountedRoute) and route.answers_by_itself:
+            by_itself.get(route.path, response_model=route.response_model)(
                 route.endpoint
             )
 
@@ -165,6 +171,55 @@ def test_what_is_nearly_json_is_taken_and_refused_alike(
     start, length = cut
     body = body[:start] + b"".join(pieces) + body[start + length :]
     assert_alike(app, documented, path, body)
+
+
+def test_what_takes_nothing_of_a_request_answers_alike(
+    app: FastAPI, documented: FastAPI
+) -> None:
+    quick = [
+        route.path
+        for route in app.routes
+        if isinstance(route, CountedRoute)
+        and route.answers_by_itself
+        and route.allowed == "GET"
+    ]
+    assert {"/livez", "/readyz", "/readyz/estimates", "/docs", "/"} <= {*quick}
+    for path in quick:
+        ours, theirs = (ask(each, path, method="GET") for each in (app, documented))
+        assert ours == theirs
+
+
+def test_who_waited_for_metrics_gets_those_that_were_made_meanwhile(
+    app: FastAPI,
+) -> None:
+    async def ask_when(arrived: float) -> bytes:
+        metrics = await send_to(app, "/metrics", method="GET", arrived=arrived)
+        return metrics.body
+
+    async def ask_all() -> list[bytes]:
+        before = perf_counter()
+        return [await ask_when(before) for _ in range(2)] + [
+            await ask_when(perf_counter()) for _ in range(2)
+        ]
+
+    first, meanwhile, second, third = asyncio.run(ask_all())
+    # Each is counted, and so changes the next that is made.
+    assert first == meanwhile and len({first, second, third}) == 3
+
+
+@pytest.mark.parametrize("path", [V0_1, V0_2])
+def test_who_begins_with_unknown_fields_is_refused_for_these(
+    app: FastAPI, path: str
+) -> None:
+    unknown = {f"größe {number}": number for number in range(10)}
+    few = {**VERSIONS[path], **unknown}
+    told = ask(app, path, few).json()["detail"]
+    assert len(told) == 10
+    others = dict.fromkeys(map(str, range(400)))
+    many = json.dumps({**unknown, **VERSIONS[path], **others})
+    # What comes after them is not read.
+    answer = ask(app, path, many.encode()[:-1] + b"?")
+    assert (answer.status, answer.json()["detail"]) == (422, told)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32-be", "utf-8-sig"])
