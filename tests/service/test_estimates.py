@@ -269,6 +269,22 @@ def test_a_refusal_is_short_whatever_is_refused(
     assert len(answer.body) < 3_000
 
 
+@pytest.mark.parametrize(
+    "name, told",
+    [
+        ("x" * 64, "x" * 64),
+        ("x" * 65, "x" * 61 + "..."),
+        ("ö" * 16, "\\xf6" * 16),
+        ("ö" * 17, "\\xf6" * 15 + "\\..."),
+    ],
+)
+def test_a_long_name_is_told_by_its_beginning(
+    app: FastAPI, name: str, told: str
+) -> None:
+    [fault] = ask(app, V0_1, {**ORDER, name: 1}).json()["detail"]
+    assert fault["loc"] == ["body", told]
+
+
 def test_what_is_left_out_changes_no_fault_that_is_told(app: FastAPI) -> None:
     few = {"orders_placed": -1, **{str(number): 1 for number in range(9)}}
     many = {**few, **JUNK}
