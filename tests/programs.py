@@ -14,6 +14,9 @@ import pytest
 
 from pipeline.aws import s3_client
 
+# What only a test that is marked with it may run.
+NEED_A_MARK: set[str] = set()
+
 
 def run_here(
     module: str, *arguments: str, **environment: str
@@ -25,6 +28,7 @@ def run_here(
     Args:
         environment: Variables, beside those of this process.
     """
+    assert module not in NEED_A_MARK, "mark this test with: process"
     spec = find_spec(module)
     assert spec is not None and spec.origin is not None
     output, errors = StringIO(), StringIO()

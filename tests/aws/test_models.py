@@ -192,6 +192,7 @@ def test_metadata_that_are_no_numbers_are_not_written(
 
 
 @pytest.mark.once
+@pytest.mark.thorough
 def test_a_model_of_five_thousand_products_can_be_read() -> None:
     codes = [f"SKU{number:04}" for number in range(5000)]
     rows = [[0.0, 0.0], [1.0, 1.0]]

@@ -187,6 +187,7 @@ def test_a_line_says_how_much_is_known() -> None:
     )
 
 
+@pytest.mark.thorough
 def test_a_product_that_is_missed_fades(four_weeks: Knowledge) -> None:
     week = make_week(1000, seed=4)
     before = four_weeks["SKU002"]._replace(errors=Errors([1.0], [2.0]))
@@ -311,6 +312,7 @@ def test_what_could_not_be_right_is_a_fresh_start(
     assert "is passed over: " in caplog.text
 
 
+@pytest.mark.thorough
 def test_thousands_of_products_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learning, "MOST_KNOTS", 7 * 2 * 600)
     products = make_products(600)

@@ -70,17 +70,26 @@ def assert_covers(
         assert products == pytest.approx([level] * 5, abs=0.035)
 
 
-@pytest.mark.parametrize("name", ["steady", "skewed", "growing"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "steady",
+        pytest.param("skewed", marks=pytest.mark.thorough),
+        pytest.param("growing", marks=pytest.mark.thorough),
+    ],
+)
 def test_as_many_orders_as_stated_fall_into_the_range(name: str) -> None:
     estimate, ranges = learn_weeks(WORLDS[name], weeks=4, rows=5000, seed=1)
     assert_covers(ranges, estimate, WORLDS[name], 5, 20_000, seed=1)
 
 
+@pytest.mark.thorough
 def test_in_another_world_the_next_range_holds() -> None:
     estimate, ranges = learn_weeks(WORLDS["slower"], CHANGE_WEEK, rows=2000, seed=1)
     assert_covers(ranges, estimate, WORLDS["slower"], CHANGE_WEEK, 20_000, seed=1)
 
 
+@pytest.mark.thorough
 def test_a_product_whose_noise_is_unlike_that_of_others_has_its_own_range() -> None:
     estimate, ranges = learn_weeks(WORLDS["by product"], weeks=2, rows=5000, seed=1)
     assert {"SKU001", "SKU005"} <= {*ranges.own}
@@ -102,6 +111,7 @@ def test_where_noise_grows_with_the_load_so_does_the_range() -> None:
     assert widths[0] > 2 and 1 <= widths[1] < 1.3
 
 
+@pytest.mark.thorough
 def test_where_the_noise_has_changed_the_next_range_says_so() -> None:
     known: Knowledge | None = None
     limits: dict[str, tuple[float, float]] = {}

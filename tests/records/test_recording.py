@@ -27,6 +27,8 @@ from sandbox.orders import make_week
 from tests.programs import run_here
 from tests.records.webhook import Webhook
 
+pytestmark = pytest.mark.process
+
 NOW = datetime.now(UTC).replace(microsecond=0)
 GRID = {"random_state": [42], "max_depth": [8], "min_samples_leaf": [5]}
 KEY = "0123456789abcdef" * 4
@@ -147,7 +149,6 @@ def test_what_nobody_foresaw_is_recorded_as_failed(
     assert record.outcome is Outcome.FAILED and "max_depht" in record.reason
 
 
-@pytest.mark.process
 def test_a_run_that_is_ended_leaves_a_record_and_tells_nobody(
     bucket: str, monkeypatch: pytest.MonkeyPatch, webhook: Webhook
 ) -> None:

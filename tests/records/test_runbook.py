@@ -15,6 +15,8 @@ from pipeline import aws
 from sandbox.orders import make_week
 from tests.programs import run_here
 
+pytestmark = [pytest.mark.once, pytest.mark.process]
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "docs" / name for name in ("runbook.md", "operate.md")]
 NOW = datetime.now(UTC)

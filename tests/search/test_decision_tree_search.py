@@ -109,7 +109,11 @@ def assert_same_search(X: Any, y: Any, grid: Any, cv: Any = 5) -> None:
 
 @pytest.mark.once
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize(
+    "seed",
+    [*range(6)]
+    + [pytest.param(seed, marks=pytest.mark.thorough) for seed in range(6, 30)],
+)
 def test_winner_is_that_of_grid_search_on_data_full_of_ties(seed: int) -> None:
     assert_same_search(*make_tied_data(seed), make_grid(seed), cv=2 + seed % 4)
 

@@ -129,7 +129,7 @@ REQUESTS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(path=st.sampled_from([V0_1, V0_2]), content=ORDERS | REQUESTS | ANY_JSON)
 @example(path=V0_1, content=ORDER)
 @example(path=V0_2, content=VERSIONS[V0_2])
@@ -150,7 +150,7 @@ PIECES = [
 ]
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(
     path=st.sampled_from([V0_1, V0_2]),
     cut=st.tuples(st.integers(0, 80), st.integers(0, 3)),

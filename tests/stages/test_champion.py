@@ -12,7 +12,7 @@ from pipeline import aws
 from pipeline.train_model import main
 from sandbox.orders import make_week
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.process]
 
 GRID = {"random_state": [42], "max_depth": [8], "min_samples_leaf": [2]}
 COARSE_GRID = {"random_state": [42], "max_depth": [5]}

@@ -16,7 +16,7 @@ from sandbox.orders import deliver_week, make_week
 from sandbox.ports import closed_port
 from tests.programs import run_here
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.process]
 
 SECRETS = {
     "AWS_SECRET_ACCESS_KEY": "recognizable-secret-access-key",

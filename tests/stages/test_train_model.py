@@ -32,6 +32,8 @@ from pipeline.train_model import (
 from sandbox.orders import make_week
 from tests.programs import run_here
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[2]
 LAST_WEEK = datetime.now(UTC) - timedelta(days=7)
 SMALL_GRID = {"random_state": [42], "max_depth": [4, 8], "min_samples_leaf": [2, 5]}
@@ -61,7 +63,6 @@ def count_models(bucket: str) -> int:
     return len(aws.list_artefacts_on_s3("pkl", bucket, "models"))
 
 
-@pytest.mark.process
 @pytest.mark.parametrize(
     "as_bodywork", [pytest.param(False, marks=pytest.mark.once), True]
 )
