@@ -109,6 +109,7 @@ def test_it_serves(published: Published, bucket: str) -> None:
     assert str(newest) == published.model_version
 
 
+@pytest.mark.once
 def test_it_is_compared_as_champion(published: Published, bucket: str) -> None:
     model = aws.get_champion_from_s3(bucket, "models", check=read_champion)
     assert model is not None and str(model) == published.model_version
@@ -129,6 +130,7 @@ def test_it_is_compared_as_champion(published: Published, bucket: str) -> None:
     }
 
 
+@pytest.mark.once
 def test_its_estimator_is_what_answered(published: Published, bucket: str) -> None:
     if published.scikit_learn != version("scikit-learn"):
         pytest.skip("an estimator is read by the release that made it alone")
@@ -163,6 +165,7 @@ def test_it_is_listed_and_verified(
         assert told == f"{name}: signature not checked\n"
 
 
+@pytest.mark.once
 def test_how_sure_it_is_and_what_stands_behind_it_is_read(
     published: Published, bucket: str
 ) -> None:
@@ -181,6 +184,7 @@ def test_how_sure_it_is_and_what_stands_behind_it_is_read(
     }
 
 
+@pytest.mark.once
 def test_it_is_put_back(
     published: Published,
     s3: S3Client,
