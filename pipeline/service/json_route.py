@@ -83,6 +83,11 @@ class JsonRoute(CountedRoute):
         # Which is what Starlette calls.
         self.app = self.respond
 
+    def continue_from(self, former: CountedRoute) -> None:
+        super().continue_from(former)
+        assert isinstance(former, JsonRoute)
+        self.invalid = former.invalid
+
     async def respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, as an ASGI application does."""
         failure = None
