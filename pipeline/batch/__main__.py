@@ -14,12 +14,12 @@ with one ERROR and exit code 1, and leaves what was there.
   --expire HOURS  let what is published be forgotten after so many hours
 """
 
-from pipeline.logs import StageParser, ending_with_errors
+from pipeline.logs import StageParser, ending_with_errors, hours
 
 if __name__ == "__main__":
     parser = StageParser("pipeline.batch", __doc__)
     parser.add_argument("command", choices=["estimate", "publish"])
-    parser.add_argument("--expire", metavar="HOURS", type=float, default=None)
+    parser.add_argument("--expire", metavar="HOURS", type=hours, default=None)
     chosen = parser.parse_args()
 
 from pipeline.batch.estimate import estimate_requests
