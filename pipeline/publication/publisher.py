@@ -209,9 +209,6 @@ def make_current(
             transaction.watch(CURRENT, *keys)  # type: ignore[no-untyped-call]
             current = read_name(transaction)
             seconds, microseconds = transaction.time()
-            if current == name:
-                # It was made so before an answer was lost.
-                return True
             # A name of the future was given by another clock.
             if name < current < make_name(seconds, microseconds):
                 return False

@@ -66,7 +66,7 @@ def be_full(redis: Redis) -> str:
 
 
 def be_full_soon(redis: Redis) -> str:
-    redis.config_set("maxmemory", redis.info("memory")["used_memory"] + 1_000_000)
+    redis.config_set("maxmemory", redis.info("memory")["used_memory"] + 3_000_000)
     return "redis://{place}"
 
 
@@ -99,7 +99,7 @@ def test_what_redis_does_not_take_leaves_what_was_there(
 ) -> None:
     publish_model(bucket, 1)
     before = {key: redis.dump(key) for key in redis.keys()}
-    add_model(bucket, 2, {f"P{number}": 5_000.0 for number in range(40)})
+    add_model(bucket, 2, {f"P{number}": 5_000.0 for number in range(100)})
     place = redis_server.removeprefix("redis://")
     address = harm(redis).format(secret=SECRET, place=place)
     error = ends_with(

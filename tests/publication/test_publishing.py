@@ -192,6 +192,9 @@ def test_a_publisher_that_dies_leaves_the_former_week_and_nothing_for_long(
                 assert {int(each) for each in hours} == {number}
             if current != former:
                 assert deaths == 2 * (len(MOST) + 2)
+                ours = [key for key in seconds_left(redis) if current in key]
+                assert len(ours) == len(MOST) + 2
+                assert {seconds_left(redis)[key] for key in ours} == {-1}
                 # Who publishes next removes what it left behind.
                 publish_estimates(bucket, None)
                 assert all(

@@ -30,7 +30,7 @@ def no_s3(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     def refuse() -> None:
         pytest.fail("S3 was asked")
 
-    return lambda: monkeypatch.setattr("pipeline.aws.client.s3_client", refuse)
+    return lambda: monkeypatch.setattr("pipeline.aws.artefacts.s3_client", refuse)
 
 
 def follow(address: str) -> Follower:
