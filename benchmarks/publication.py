@@ -187,8 +187,8 @@ def describe(measured: list[Publishing]) -> list[tuple[str, str, str, str]]:
             ),
             (
                 f"Redis' memory for {name}",
-                f"{each.memory / 2**20:.1f} MiB",
-                f"{each.baseline_memory / 2**20:.1f} MiB",
+                f"{each.memory / 2**20:.2f} MiB",
+                f"{each.baseline_memory / 2**20:.2f} MiB",
                 f"{each.memory / each.baseline_memory:.0%}",
             ),
             (

@@ -12,7 +12,7 @@ from fastapi.dependencies import models as fastapi_caches
 from pipeline.service.graceful_shutdown import GracefulServer
 
 # How often it is asked whether there is a newer one.
-POLL_SECONDS = 0.3
+POLL_SECONDS = 0.2
 # How long the end waits for who is asked just then; the process ends all the same.
 ENDING_SECONDS = 2.0
 

@@ -1,4 +1,4 @@
-"""One application after another: what was counted goes on, what was used is given back."""
+"""One application after another: what was counted goes on, memory is given back."""
 
 import asyncio
 import weakref
