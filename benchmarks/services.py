@@ -59,12 +59,16 @@ def trained_model() -> Iterator[None]:
 
 
 @contextmanager
-def run_service(module: str) -> Iterator[Service]:
-    """Run one of the services on one core, and wait for its first answer."""
+def run_service(module: str, source: str = BUCKET) -> Iterator[Service]:
+    """Run one of the services on one core, and wait for its first answer.
+
+    Args:
+        source: Where it takes its model from.
+    """
     port = free_port()
     started = time.perf_counter()
     process = subprocess.Popen(
-        ["taskset", "--cpu-list", SERVICE_CORE, sys.executable, "-m", module, BUCKET],
+        ["taskset", "--cpu-list", SERVICE_CORE, sys.executable, "-m", module, source],
         env={**os.environ, "HOST": HOST, "PORT": str(port)},
         stdout=subprocess.DEVNULL,
     )

@@ -17,6 +17,9 @@ HANDLER_NAME = "pipeline"
 MOST_SHOWN = 10
 LONGEST_SHOWN = 40
 
+# More than a year.
+MOST_HOURS = 10_000
+
 
 class OneLineFormatter(Formatter):
     """Keeps each message in its line: what it repeats may be anyone's words."""
@@ -166,4 +169,16 @@ def threshold(argument: str) -> float:
         value = 0.0
     if not 0 < value <= 1:
         raise ArgumentTypeError(f"{argument!r} is not above 0 and at most 1")
+    return value
+
+
+def hours(argument: str) -> float:
+    try:
+        value = float(argument)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= MOST_HOURS:
+        raise ArgumentTypeError(
+            f"{argument!r} is no number of hours above 0 and at most {MOST_HOURS:,}"
+        )
     return value

@@ -1,14 +1,20 @@
 """Stage 2: load the newest model and answer estimate requests over HTTP.
 
 Usage: python -m pipeline.serve_model S3_BUCKET
+       python -m pipeline.serve_model redis://HOST:6379/0
 
 Takes the newest model in s3://S3_BUCKET/models/ and listens on port 8000 of all
 interfaces, or on PORT and HOST of the environment. The port opens when the model is
 loaded. SIGTERM ends the service when no more requests come and all are answered.
+
+From a Redis (redis://, rediss:// or unix://) it takes the model that was put there by
+`python -m pipeline.batch S3_BUCKET publish`, and each that is published later, within a
+second. REDIS_PASSWORD holds the password, for arguments are no secret.
 """
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 
 from pipeline.logs import StageParser, end_on_signals, ending_with_errors
 
@@ -22,6 +28,7 @@ from fastapi.responses import Response
 from pipeline import aws
 from pipeline.estimator import Curve, read_curves, read_products, read_ranges
 from pipeline.orders import MODELS_FOLDER
+from pipeline.publication import Follower, is_address
 from pipeline.service import (
     ORDERS_PLACED,
     EstimateMetrics,
@@ -49,20 +56,35 @@ fault in `detail[].loc` and the reason in `detail[].msg`.
 log = logging.getLogger("pipeline")
 
 
-def main(s3_bucket: str) -> None:
+def main(source: str) -> None:
     """Load the newest model, then serve it until SIGTERM or SIGINT.
+
+    Args:
+        source: A bucket, or the address of a Redis, which is followed.
 
     Raises:
         RuntimeError: The model could not be loaded, or the port not be opened.
-        ValueError: PORT is no port.
+        ValueError: PORT is no port, or the address none of a Redis.
     """
     log.info("Starting serve-model stage.")
-    model, refusals = aws.get_newest_good_model_from_s3(
-        s3_bucket, MODELS_FOLDER, check=read_curves
-    )
+    find_newer = None
+    if is_address(source):
+        follower = Follower(source, check=read_curves)
+        model, refusals = follower.read_first()
+        find_newer = partial(find_newer_app, follower)
+    else:
+        model, refusals = aws.get_newest_good_model_from_s3(
+            source, MODELS_FOLDER, check=read_curves
+        )
     app = create_app(model, refusals)
     log.info(f"Loaded model {model}")
-    serve(app)
+    serve(app, find_newer)
+
+
+def find_newer_app(follower: Follower) -> FastAPI | None:
+    """Build the application of what was published since; None if nothing was."""
+    newer = follower.read_newer()
+    return None if newer is None else create_app(*newer)
 
 
 def create_app(model: aws.Model, refusals: Sequence[str] = ()) -> FastAPI:

@@ -90,6 +90,15 @@ def s3_environment() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="session")
+def redis_server() -> Iterator[str]:
+    """The address of a Redis, for all tests of this process."""
+    from sandbox.redis_server import run_redis_server
+
+    with run_redis_server() as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
 def s3(s3_environment: dict[str, str]) -> S3Client:
     return boto3.client("s3")
 

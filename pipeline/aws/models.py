@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from pipeline.aws.artefacts import (
     S3Object,
+    exists_on_s3,
     find_latest_artefact_on_s3,
     get_latest_object_from_s3,
     get_object_from_s3,
@@ -440,7 +441,26 @@ def read_model(
         return Candidate(artefact, str(error))
     if found is None:
         return Candidate(artefact, f"{address} was replaced while it was read.")
+    return examine_model(found, check, find_withdrawal(found, withdrawals))
 
+
+def examine_model(
+    found: S3Object,
+    check: Callable[[Model], object],
+    withdrawal: Withdrawal | None = None,
+    exists: Callable[[str, str], bool] = exists_on_s3,
+) -> Candidate:
+    """Find the first reason why a model that was read cannot be used.
+
+    Args:
+        withdrawal: That it is withdrawn, if it is.
+        exists: As for `prove`.
+
+    Raises:
+        S3Failure: S3 could not be read.
+        ValueError: The signing key is none.
+    """
+    artefact, address = found.artefact, quote(found.artefact.address)
     refusals = []
     future = tell_future(artefact.timestamp)
     if future:
@@ -448,7 +468,7 @@ def read_model(
     proof = content = None
     is_of_another_bucket = False
     try:
-        proof = prove(found)
+        proof = prove(found, exists)
     except NotProved as error:
         is_of_another_bucket = isinstance(error, OfAnotherBucket)
         refusals.append(tell_unproved(found, error))
@@ -458,7 +478,6 @@ def read_model(
     except RuntimeError as error:
         refusals.append(str(error))
     refusal = next(iter(refusals), "")
-    withdrawal = find_withdrawal(found, withdrawals)
     return Candidate(
         artefact, refusal, found, proof, content, is_of_another_bucket, withdrawal
     )
@@ -485,9 +504,6 @@ def get_newest_good_model_from_s3(
 ) -> tuple[Model, list[str]]:
     """Get the newest model that can be loaded and passes a check.
 
-    Each newer one that is refused is an ERROR in the log, one that was withdrawn a
-    WARNING.
-
     Args:
         check: Raises for a model that is of no use; a RuntimeError in a sentence.
 
@@ -499,11 +515,26 @@ def get_newest_good_model_from_s3(
         RuntimeError: None can be used, or S3 could not be read.
         ValueError: The signing key is none.
     """
+    candidate, refusals = find_newest_good_model_on_s3(bucket, folder, check)
+    assert candidate.model is not None
+    return candidate.model, refusals
+
+
+def find_newest_good_model_on_s3(
+    bucket: str, folder: str, check: Callable[[Model], object]
+) -> tuple[Candidate, list[str]]:
+    """Find the newest model that can be loaded and passes a check, and how it lies.
+
+    Each newer one that is refused is an ERROR in the log, one that was withdrawn a
+    WARNING.
+
+    Args, Returns, Raises: As get_newest_good_model_from_s3.
+    """
     refusals: list[str] = []
     for candidate in read_models_from_s3(bucket, folder, check):
         if candidate.model is not None:
             warn_of_old_signature(candidate.artefact, candidate.proof)
-            return candidate.model, refusals
+            return candidate, refusals
         reason = candidate.reason_to_pass_over
         if candidate.refusal:
             log.error(f"Refused: {reason}")

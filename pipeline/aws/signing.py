@@ -10,6 +10,7 @@ so that it is found by listing, has nothing to be read and overwrites nothing.
 """
 
 import hmac
+from collections.abc import Callable
 from enum import StrEnum
 from hashlib import sha256
 from os import environ
@@ -104,11 +105,15 @@ def sign_anew(found: S3Object) -> None:
         put_object_to_s3(b"", found.artefact.bucket, folder, filename)
 
 
-def prove(found: S3Object) -> Proof:
+def prove(
+    found: S3Object, exists: Callable[[str, str], bool] = exists_on_s3
+) -> Proof:
     """Check what was read from S3 against what was put.
 
-    Only where the signature in the metadata is not by these keys for this bucket is S3
-    asked whether there is one beside the object.
+    Args:
+        exists: Tells whether a bucket has an object of a name. Only where the signature
+            in the metadata is not by these keys for this bucket is it asked whether
+            there is one beside the object.
 
     Raises:
         NotProved: It is not what was put, or not signed.
@@ -130,7 +135,7 @@ def prove(found: S3Object) -> Proof:
     if is_one_of(signature, expected):
         return Proof.SIGNED
     names = [name_signature(place.key, one) for one in expected]
-    if any(exists_on_s3(place.bucket, name) for name in names):
+    if any(exists(place.bucket, name) for name in names):
         return Proof.SIGNED
     if is_one_of(
         old_signature, [make_old_signature(key, content, place.key) for key in keys]

@@ -5,7 +5,6 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request, Response
-from prometheus_client.registry import Collector
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
@@ -17,7 +16,11 @@ from pipeline.service.documentation import add_documentation
 from pipeline.service.json_route import ENCODED, NOT_JSON, JsonRoute, too_large
 from pipeline.service.refusals import Refused, make_failure
 from pipeline.service.request_limits import FAILURE, REFUSALS, refusal_log
-from pipeline.service.service_metrics import ServiceMetrics, add_metrics_page
+from pipeline.service.service_metrics import (
+    ContinuedCollector,
+    ServiceMetrics,
+    add_metrics_page,
+)
 
 # Of an endpoint that says nothing else: more than one order, or one flower, takes.
 MAX_BODY_BYTES = 8 * 1024
@@ -198,8 +201,9 @@ def show(example: object) -> dict[str, Any]:
     return {"content": {"application/json": {"example": example}}}
 
 
-def add_metrics(app: FastAPI, collector: Collector) -> None:
+def add_metrics(app: FastAPI, collector: ContinuedCollector) -> None:
     """Let /metrics answer with what a collector counts as well."""
+    app.state.metrics.others.append(collector)
     app.state.metrics.registry.register(collector)
 
 

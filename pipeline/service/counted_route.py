@@ -79,6 +79,10 @@ class CountedRoute(APIRoute):
 
         return handle_counted
 
+    def continue_from(self, former: "CountedRoute") -> None:
+        """Count on where the route of a former application is."""
+        self.statuses, self.seconds = former.statuses, former.seconds
+
     def count(self, status: int, scope: Scope) -> None:
         """Count an answer that is about to be sent."""
         now = perf_counter()

@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 
 from pipeline.estimator import Curve, most_orders_placed
 from pipeline.service.histogram import Histogram
+from pipeline.service.service_metrics import ContinuedCollector
 
 # Product code and orders placed.
 AskedOrder = tuple[str, float]
@@ -34,7 +35,7 @@ class Estimates:
         self.beyond_observed = 0
 
 
-class EstimateMetrics(Collector):
+class EstimateMetrics(ContinuedCollector):
     """Counts estimates by product: what was asked, what was answered, and whether the
     model had seen as many orders placed.
 
@@ -48,6 +49,8 @@ class EstimateMetrics(Collector):
             curves: Of the model in service, by product; those with many orders first.
         """
         self._curves = curves
+        # Of the former model, whose last estimates may come after those of this one.
+        self._former: EstimateMetrics | None = None
         self._asked: Counter[AskedOrder] = Counter()
         self._counted: dict[str, Estimates] = {}
         self._products: dict[str, tuple[Estimates, float]] = {}
@@ -55,6 +58,21 @@ class EstimateMetrics(Collector):
             label = code if len(self._counted) < MAX_PRODUCTS else OTHERS
             estimates = self._counted.setdefault(label, Estimates())
             self._products[code] = estimates, most_orders_placed(curve)
+
+    def continue_from(self, former: Collector) -> None:
+        """Count on where those of a former model are, some of which may still come.
+
+        What a label has counted goes on, as far as the label does.
+        """
+        assert isinstance(former, EstimateMetrics)
+        former._look_at_asked()
+        former._former = None
+        self._former = former
+        for label in self._counted.keys() & former._counted.keys():
+            self._counted[label] = former._counted[label]
+        for code, (_, most) in self._products.items():
+            label = code if code in self._counted else OTHERS
+            self._products[code] = self._counted[label], most
 
     def count(self, product_code: str, orders_placed: float) -> None:
         """Count the estimate of an order.
@@ -73,6 +91,8 @@ class EstimateMetrics(Collector):
             self._look_at_asked()
 
     def _look_at_asked(self) -> None:
+        if self._former:
+            self._former._look_at_asked()
         for (code, orders_placed), times in self._asked.items():
             estimates, most = self._products[code]
             estimates.orders_placed.count(orders_placed, times)

@@ -87,6 +87,11 @@ class JsonRoute(CountedRoute):
         # Which is what Starlette calls.
         self.app = self.respond
 
+    def continue_from(self, former: CountedRoute) -> None:
+        super().continue_from(former)
+        assert isinstance(former, JsonRoute)
+        self.invalid = former.invalid
+
     async def make_response(self, scope: Scope, receive: Receive) -> Response:
         check_headers(scope["headers"])
         body = await read_body(receive)

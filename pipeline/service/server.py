@@ -4,10 +4,13 @@ import gc
 import logging
 import signal
 import socket
+from collections.abc import Callable
+from contextlib import nullcontext
 from os import environ
 
 from fastapi import FastAPI
 
+from pipeline.service.following import following
 from pipeline.service.graceful_shutdown import GracefulServer
 from pipeline.service.request_limits import (
     RECEIVE_BUFFER_BYTES,
@@ -26,11 +29,15 @@ OBJECTS_PER_COLLECTION = 50_000
 log = logging.getLogger("pipeline")
 
 
-def serve(app: FastAPI) -> None:
+def serve(
+    app: FastAPI, find_newer: Callable[[], FastAPI | None] | None = None
+) -> None:
     """Answer on HOST and PORT until SIGTERM, SIGINT or SIGHUP, and all that have asked.
 
     Args:
         app: One that create_service has made.
+        find_newer: Asked time and again, in a thread of its own, for an application
+            that is to answer from then on; returns None if there is none.
 
     Raises:
         RuntimeError: The port is taken or not allowed, or too few files may be open.
@@ -49,7 +56,9 @@ def serve(app: FastAPI) -> None:
     make_garbage_collections_rare()
     host, port = listener.getsockname()[:2]
     log.info(f"Answering on http://{host}:{port}, documentation on /docs.")
-    server.run(sockets=[listener, *(listener.dup() for _ in range(1, ACCEPTED))])
+    follow = following(server, app, find_newer) if find_newer else nullcontext()
+    with follow:
+        server.run(sockets=[listener, *(listener.dup() for _ in range(1, ACCEPTED))])
     refusal_log.write()
     log.info("Stopped: the requests in flight are answered.")
 

@@ -4,6 +4,7 @@ Requests are counted in plain integers, and made into metrics when Prometheus as
 label has values that clients could invent.
 """
 
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
@@ -45,6 +46,14 @@ REASONS = {
 }
 
 
+class ContinuedCollector(Collector):
+    """Counts on where that of a former application is."""
+
+    @abstractmethod
+    def continue_from(self, former: Collector) -> None:
+        """Take what a former one has counted; it may still count a request or two."""
+
+
 class ServiceMetrics(Collector):
     """Counts what every service of a model counts.
 
@@ -52,6 +61,7 @@ class ServiceMetrics(Collector):
         registry: The service's own; further collectors are registered here.
         connections: Those that are open.
         unrouted: How many requests were for no route, by the status of their answer.
+        others: Collectors of this model alone.
     """
 
     def __init__(
@@ -69,10 +79,25 @@ class ServiceMetrics(Collector):
         self.newer_refused = newer_refused
         self.connections: Collection[object] = ()
         self.unrouted: Counter[int] = Counter()
+        self.others: list[ContinuedCollector] = []
         self.registry = CollectorRegistry()
         self.registry.register(self)
         # Memory, CPU, open files and the time of its start, on Linux.
         ProcessCollector(registry=self.registry)
+
+    def continue_from(self, former: "ServiceMetrics") -> None:
+        """Count on where a former application is, which may still answer a request."""
+        former_routes = {
+            route.path: route
+            for route in former.routes
+            if isinstance(route, CountedRoute)
+        }
+        for route in self.routes:
+            if isinstance(route, CountedRoute):
+                route.continue_from(former_routes[route.path])
+        self.unrouted, self.connections = former.unrouted, former.connections
+        for ours, theirs in zip(self.others, former.others, strict=True):
+            ours.continue_from(theirs)
 
     def collect(self) -> Iterator[Metric]:
         """Make the metrics of what was counted."""
@@ -134,7 +159,7 @@ class ServiceMetrics(Collector):
         )
         yield GaugeMetricFamily(
             "model_newer_refused",
-            "Newer models that were not taken when the service started.",
+            "Newer models that were not taken.",
             self.newer_refused,
         )
 

@@ -7,7 +7,7 @@ from urllib.parse import urljoin
 
 import pytest
 
-from benchmarks import listing, search, serve
+from benchmarks import listing, publication, search, serve
 from benchmarks.services import (
     BASELINE,
     BODY,
@@ -99,6 +99,21 @@ def test_listing_counts_its_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     measured = listing.measure(2_001)
     assert measured.requests == 3
     assert measured.seconds > 0
+
+
+@pytest.mark.process
+def test_publishing_and_following_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publication, "PRODUCTS", (2, 30))
+    measured = publication.measure()
+    assert [each.estimates for each in measured] == [2_002, 30_030]
+    for each in measured:
+        assert 0 < each.memory < each.baseline_memory
+        assert each.seconds > 0 and each.followed_seconds > 0
+    assert [row[0] for row in publication.describe(measured)][3:] == [
+        "to publish 30 products, 30,030 estimates",
+        "Redis' memory for 30 products, 30,030 estimates",
+        "from published to answered, 30 products",
+    ]
 
 
 @pytest.mark.parametrize("failure", ["", "Non-2xx or 3xx: 7", "Socket errors: 1"])

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from deploy.image import ROOT
+from sandbox.debian_packages import find_program
 from sandbox.orders import deliver_week, make_week
 from sandbox.s3_server import make_bucket
 from tests.bodywork_stages.runtime_image import RuntimeImage
@@ -27,29 +28,6 @@ def git(repository: Path, *arguments: str) -> None:
     subprocess.run(["git", *AUTHOR, *arguments], cwd=repository, check=True)
 
 
-def find_tini(directory: Path) -> Path:
-    """Find the program tini, this machine's or else out of its package.
-
-    Args:
-        directory: Where that is unpacked.
-    """
-    installed = shutil.which("tini")
-    if installed is not None:
-        return Path(installed)
-    process = subprocess.run(
-        # On a new machine the lists of packages may not have been fetched yet.
-        "(apt-get download tini || (apt-get update && apt-get download tini))"
-        " && dpkg --extract tini_*.deb .",
-        shell=True,
-        cwd=directory,
-        capture_output=True,
-        text=True,
-    )
-    if process.returncode:
-        pytest.fail(f"Install tini, without which no pod runs: {process.stderr}")
-    return directory / "usr" / "bin" / "tini"
-
-
 @pytest.fixture(scope="session")
 def image(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> RuntimeImage:
     """One for all processes that run tests: the first of them makes it."""
@@ -62,7 +40,7 @@ def image(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> RuntimeIm
         if not made.exists():
             root = directory / "image"
             root.mkdir()
-            image = RuntimeImage(root, find_tini(directory))
+            image = RuntimeImage(root, find_program("tini", "tini").path)
             made.write_bytes(pickle.dumps(image))
     loaded: RuntimeImage = pickle.loads(made.read_bytes())
     return loaded

@@ -13,17 +13,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import yaml
 from kubernetes_validate import validate
 
 from examples.iris.flowers import MEASUREMENTS
 from pipeline import aws
+from pipeline.publication import Follower
 from sandbox.flowers import deliver_flowers, make_flowers
+from sandbox.redis_server import run_redis_server
 from sandbox.s3_server import make_bucket
 from tests.bodywork_stages.conftest import RELEASE, copy_working_tree, release
 from tests.bodywork_stages.runtime_image import RuntimeImage
 from tests.deploy.api_server import recorded, run_api_server
 from tests.deploy.world import JOBS, LEASE, PREVIOUS, World, make_repository
-from tests.stages.services import ROOT, client
+from tests.stages.services import ROOT, client, persist
 
 pytestmark = pytest.mark.process
 
@@ -420,3 +423,32 @@ def test_the_first_steps_of_the_operators_page_work(tmp_path: Path) -> None:
     )
     key = (secrets / "model-signing-key.env").read_text()
     assert re.fullmatch("MODEL_SIGNING_KEY=[0-9a-f]{64}\n", key)
+
+
+def test_estimates_are_published_by_a_stage_that_the_page_adds(
+    image: RuntimeImage, repository: Path, bucket: str, new_pod: Callable[[], Pod]
+) -> None:
+    page = (ROOT / "docs" / "any-size.md").read_text()
+    blocks = re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    [added] = [block for block in map(yaml.safe_load, blocks) if "stages" in block]
+    path = repository / "bodywork.yaml"
+    released = path.read_text()
+    # The other order that it tells of, with two stages in a step.
+    order = "train_model >> serve_model, publish_estimates"
+    assert f"`{order}`" in page
+    for dag in (added["pipeline"]["DAG"], order):
+        configuration = yaml.safe_load(released)
+        configuration["pipeline"]["DAG"] = dag
+        configuration["stages"] |= added["stages"]
+        path.write_text(yaml.safe_dump(configuration))
+        validate_configuration(image, repository)
+    release(repository, "publishing")
+    path.write_text(released)
+
+    model = persist(bucket)
+    with run_redis_server() as address:
+        pod = new_pod()
+        pod.environment["REDIS_URL"] = address
+        exit_code, log = pod.run("publish_estimates", branch="publishing")
+        assert exit_code == 0, log
+        assert Follower(address, check=str).read_first() == (model, [])

@@ -262,6 +262,7 @@ def test_a_pull_request_runs_what_circleci_runs(tmp_path: Path) -> None:
         assert runner.calls.read_text().splitlines()[-4:] == [
             "make .venv/installed",
             "sudo apt-get update",
-            "sudo apt-get install --yes tini prometheus prometheus-alertmanager",
+            "sudo apt-get install --yes "
+            "tini redis-server prometheus prometheus-alertmanager",
             f"tox run -e {entry['environment']} --skip-missing-interpreters false",
         ]

@@ -201,7 +201,8 @@ def test_the_service_needs_neither_pandas_nor_scikit_learn(bucket: str) -> None:
         check=True,
     )
     modules = set(process.stdout.split())
-    assert not modules & {"pandas", "pyarrow", "sklearn", "pipeline.train_model"}
+    assert not modules & {"pandas", "pyarrow", "sklearn", "redis"}
+    assert "pipeline.train_model" not in modules
 
 
 def test_it_is_alive_and_ready_and_names_its_model(

@@ -1,0 +1,1 @@
+"""Estimates of many orders at once, before anybody asks for them one by one."""
