@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterator
+from functools import lru_cache
 from heapq import merge
 from itertools import islice
 from typing import Any
@@ -17,6 +18,7 @@ from pipeline.orders import ORDERS_PLACED, PRODUCT_CODE
 
 # As values of Python, which take ten times the memory.
 ROWS_AT_ONCE = 4096
+MOST_RECALLED = 4096
 
 Refusal = tuple[int, str, tuple[Any, ...]]
 
@@ -41,6 +43,8 @@ class RefusedRows:
         self._columns = columns
         self._codes = codes
         self._order_model: Any = None
+        # Often it is one product that is unknown, in many rows.
+        self._recall_reason = lru_cache(MOST_RECALLED)(self._find_reason)
 
     def tell(self, piece: Piece, is_refused: NDArray[np.bool_]) -> Iterator[bytes]:
         """Make lines of CSV of the rows that are refused, with those that are uneven.
@@ -69,7 +73,7 @@ class RefusedRows:
                 rows.column(name).to_pylist() for name in (PRODUCT_CODE, ORDERS_PLACED)
             )
             fields = zip(*(each.to_pylist() for each in rows.columns), strict=True)
-            reasons = map(self._find_reason, codes, placed)
+            reasons = map(self._recall_reason, codes, placed)
             yield from zip(numbers[start:], reasons, fields)  # noqa: B905
 
     def _find_reason(self, code: str | None, orders_placed: Any) -> str:

@@ -13,13 +13,15 @@ from pyarrow import csv
 from pyarrow.parquet import ParquetFile
 
 from pipeline import aws
+from pipeline.estimator import tell_count
 from pipeline.logs import printable, show_values
 from pipeline.orders import ORDERS_PLACED, PRODUCT_CODE
 
 CSV_BLOCK_BYTES = 2**19
-PARQUET_ROWS = 2**16
-# Of the columns together, and of the end of a file, which tells where they are.
-PARQUET_BUFFER_BYTES = 16 * 2**20
+# Of Parquet, at a time, in all columns together.
+FIELDS = 2**18
+BUFFER_BYTES = 16 * 2**20
+# Of its end, which tells where the columns are.
 PARQUET_PIECE_BYTES = 2**16
 LONGEST_TEXT = 200
 GZIP_MAGIC = b"\x1f\x8b"
@@ -42,8 +44,8 @@ class UnevenRow(NamedTuple):
 
     @property
     def fault(self) -> str:
-        shown = printable(self.text)
-        return f"It has {self.fields} fields, the header {self.expected}: {shown}"
+        found = tell_count(self.fields, "field")
+        return f"It has {found}, the header {self.expected}: {printable(self.text)}"
 
 
 class Piece(NamedTuple):
@@ -206,7 +208,7 @@ def open_parquet(
         source = aws.RangedFile(artefact, PARQUET_PIECE_BYTES)
         columns = ParquetFile(source).metadata.num_columns
         aws.refuse_too_large(address, 0, columns)
-        file = ParquetFile(source, buffer_size=PARQUET_BUFFER_BYTES // max(columns, 1))
+        file = ParquetFile(source, buffer_size=BUFFER_BYTES // max(columns, 1))
         schema = file.schema_arrow
     check_columns(address, schema.names, new_columns)
     check_types(address, schema)
@@ -214,7 +216,8 @@ def open_parquet(
 
 
 def split_parquet(file: ParquetFile, address: str) -> Iterator[Piece]:
-    batches = file.iter_batches(PARQUET_ROWS, use_threads=False)
+    columns = file.metadata.num_columns
+    batches = file.iter_batches(FIELDS // columns, use_threads=False)
     first = 1
     while True:
         with refusing_parquet(address):

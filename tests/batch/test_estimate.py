@@ -25,7 +25,7 @@ from sklearn.tree import DecisionTreeRegressor
 from types_boto3_s3 import S3Client
 
 from pipeline import aws
-from pipeline.batch import request_files
+from pipeline.batch import estimate_files, request_files
 from pipeline.batch.checked_rows import check_rows
 from pipeline.batch.estimate import estimate_requests
 from pipeline.batch.refused_rows import read_number
@@ -121,8 +121,11 @@ FORMATS: dict[str, tuple[Callable[..., bytes], Callable[[bytes], DataFrame]]] = 
 
 @pytest.mark.parametrize("ending", FORMATS)
 def test_each_row_is_answered_as_the_service_answers_it(
-    s3: S3Client, bucket: str, ending: str
+    s3: S3Client, bucket: str, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
+    # Ten rows of Parquet at a time.
+    monkeypatch.setattr(request_files, "FIELDS", 30)
+    monkeypatch.setattr(estimate_files, "ROW_GROUP_BYTES", 1)
     write, read = FORMATS[ending]
     model = put_model(bucket)
     rows = GOOD.assign(order=[f"A{place:03}" for place in range(len(GOOD))])
@@ -137,7 +140,12 @@ def test_each_row_is_answered_as_the_service_answers_it(
     # Whoever looks for the newest estimates finds them by the time of the request.
     found = aws.find_latest_artefact_on_s3("table", bucket, "estimates")
     assert found.timestamp == datetime.fromisoformat(AT).replace(tzinfo=UTC)
-    answer = read(read_answer(s3, bucket, "estimates"))
+    content = read_answer(s3, bucket, "estimates")
+    answer = read(content)
+    if ending == "parquet":
+        file = parquet.ParquetFile(BytesIO(content))
+        assert file.num_row_groups == 3
+        assert file.read().column("lower").null_count == len(PLACED)
     assert [*answer] == [*rows, *COLUMNS]
     assert answer[[*rows]].equals(rows)
     assert {*answer["model"]} == {made}
@@ -184,6 +192,7 @@ order,product_code,orders_placed
 "a,b\",SKU002,+3.
 11,SKU002,1,5
 12,SKU002,1e999
+13
 """
 WHY = [
     (3, f"product_code: {NEAREST.format(nearest='SKU001')}", "2", "SKU0O1", "5"),
@@ -207,6 +216,7 @@ WHY = [
     ),
     (13, "It has 4 fields, the header 3: 11,SKU002,1,5", "", "", ""),
     (14, "orders_placed: Input should be a finite number", "12", "SKU002", "1e999"),
+    (15, "It has 1 field, the header 3: 13", "", "", ""),
 ]
 
 
@@ -240,13 +250,17 @@ def test_a_refused_row_stops_no_other(
     refused = read_answer(s3, bucket, "estimates/refused")
     assert_refused(refused, [*WHY])
     summary = read_summary(s3, bucket)
-    assert (summary["rows"], summary["refused_rows"]) == (13, 9)
+    assert (summary["rows"], summary["refused_rows"]) == (14, 10)
     assert summary["refused"].startswith("estimates/refused/")
     [warning] = [one for one in caplog.messages if one.startswith("Refused")]
-    assert "Refused 9 of 13 rows, the first is row 3: product_code" in warning
+    assert "Refused 10 of 14 rows, the first is row 3: product_code" in warning
 
 
-def test_rows_of_parquet_are_refused_as_well(s3: S3Client, bucket: str) -> None:
+def test_rows_of_parquet_are_refused_as_well(
+    s3: S3Client, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two rows at a time.
+    monkeypatch.setattr(request_files, "FIELDS", 4)
     put_model(bucket)
     codes = ["SKU001", "SKU0O1", None, "SKU002", "SKU002"]
     data = DataFrame(
@@ -336,6 +350,7 @@ def swap(data: DataFrame) -> DataFrame:
     return data.rename(columns={"product_code": "product"})
 
 
+WIDE = {f"c{number}": 1 for number in range(99)}
 # Longer than what a header is looked for in.
 MANY = concat([GOOD] * 400)
 GZIPPED = gzip.compress(as_csv(GOOD))
@@ -372,6 +387,7 @@ OTHER_FILES = {
         as_parquet(GOOD)[:-100]: "cannot be read as Parquet: ",
         as_parquet(GOOD).replace(b"SKU", b"\xff\xff\xff"): "cannot be read as Parquet",
         as_parquet(swap(GOOD)): "has no column product_code, but product, orders_pl",
+        as_parquet(GOOD.assign(**WIDE)): "has 101 columns, and at most 100 are taken;",
         as_parquet(GOOD[:0]): "holds no rows; deliver some under a newer timestamp",
         as_parquet(GOOD.assign(lower=1)): "has a column lower, as its estimates do;",
         as_parquet(GOOD.assign(orders_placed=True)): "The column orders_placed of ",
@@ -463,6 +479,8 @@ def test_the_newest_request_is_answered_with_the_newest_model(
     ask(s3, bucket, as_parquet(GOOD), f"letter_{AT}.parquet")
     ask(s3, bucket, as_csv(GOOD), f"letter_{future:%Y-%m-%d}.csv")
     ask(s3, bucket, as_csv(GOOD), "letter_2026-11-21.txt")
+    # Nobody waits for what is older.
+    ask(s3, bucket, as_csv(GOOD), "letter_2026-11-18.txt")
     estimate_requests(bucket)
     assert read_summary(s3, bucket)["request"]["key"].endswith(f"{AT}.parquet")
     passed_over = [one for one in caplog.messages if one.startswith("Passed over")]
