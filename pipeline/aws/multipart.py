@@ -4,7 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar, cast
 
 from pipeline.aws.artefacts import NAME_IS_TAKEN
 from pipeline.aws.client import (
@@ -20,8 +20,8 @@ from pipeline.logs import printable
 if TYPE_CHECKING:
     from types_boto3_s3.type_defs import CompletedPartTypeDef
 
-# S3 takes 10,000 parts of at least 5 MiB: these are 78 GiB.
-PART_BYTES = 8 * 2**20
+# The least that S3 takes; of its 10,000 parts, an object has 48 GiB at most.
+PART_BYTES = 5 * 2**20
 # What S3 says of an upload that is complete already: of a retry of our own.
 IS_COMPLETE = "NoSuchUpload"
 
@@ -49,8 +49,7 @@ class MultipartUpload:
         self._key = key
         self._made_from = made_from
         self._upload_id = ""
-        self._written: list[bytes] = []
-        self._size = 0
+        self._written = bytearray()
         self._position = 0
         self._sender = ThreadPoolExecutor(max_workers=1)
         self._sent: list[Future[CompletedPartTypeDef]] = []
@@ -77,10 +76,9 @@ class MultipartUpload:
         Raises:
             S3Failure: S3 could not be written to.
         """
-        self._written.append(bytes(data))
-        self._size += len(data)
+        self._written += data
         self._position += len(data)
-        if self._size >= PART_BYTES:
+        if len(self._written) >= PART_BYTES:
             self._send_part()
         return len(data)
 
@@ -145,8 +143,8 @@ class MultipartUpload:
             self._sent[-1].result()
         else:
             self._upload_id = self._act(self._create)
-        content, number = b"".join(self._written), len(self._sent) + 1
-        self._written, self._size = [], 0
+        content, number = self._written, len(self._sent) + 1
+        self._written = bytearray()
         self._sent.append(self._sender.submit(self._upload, content, number))
 
     def _create(self) -> str:
@@ -157,14 +155,15 @@ class MultipartUpload:
         )
         return created["UploadId"]
 
-    def _upload(self, content: bytes, number: int) -> "CompletedPartTypeDef":
+    def _upload(self, content: bytearray, number: int) -> "CompletedPartTypeDef":
         def upload() -> "CompletedPartTypeDef":
             taken = s3_client().upload_part(
                 Bucket=self._bucket,
                 Key=self._key,
                 UploadId=self._upload_id,
                 PartNumber=number,
-                Body=content,
+                # Botocore takes one as it is, its types do not know.
+                Body=cast(bytes, content),
             )
             part: CompletedPartTypeDef = {"PartNumber": number, "ETag": taken["ETag"]}
             # S3 compares what it was told of each part.

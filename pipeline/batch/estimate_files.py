@@ -16,7 +16,7 @@ MOST_DIGITS = 18
 # As far as a double knows all of its decimals.
 MOST_AS_DECIMAL = 1e11
 # What is held until it is written as a row group, the least that others read at once.
-ROW_GROUP_BYTES = 2**24
+ROW_GROUP_BYTES = 2**23
 # Almost as small as at its slowest, in a third of the time.
 GZIP_LEVEL = 1
 

@@ -19,8 +19,8 @@ from pipeline.orders import ORDERS_PLACED, PRODUCT_CODE
 
 CSV_BLOCK_BYTES = 2**19
 # Of Parquet, at a time, in all columns together.
-FIELDS = 2**18
-BUFFER_BYTES = 16 * 2**20
+FIELDS = 2**17
+BUFFER_BYTES = 8 * 2**20
 # Of its end, which tells where the columns are.
 PARQUET_PIECE_BYTES = 2**16
 LONGEST_TEXT = 200
