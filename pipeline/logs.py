@@ -97,9 +97,9 @@ def ending_with_errors(activity: str) -> Iterator[None]:
         sys.exit(1)
 
 
-def end_on_signals(activity: str) -> None:
-    """Let SIGTERM, SIGINT and SIGHUP end a stage that has nothing to lose yet: with a
-    line in its log and exit code 0.
+def end_on_signals(activity: str, exit_code: int = 0) -> None:
+    """Let SIGTERM, SIGINT and SIGHUP end a stage that has nothing to lose yet, or that
+    undoes what it has begun: with a line in its log.
 
     Args:
         activity: What the stage is doing, for that line.
@@ -108,7 +108,7 @@ def end_on_signals(activity: str) -> None:
     def end(number: int, frame: object) -> None:
         name = signal.Signals(number).name
         configure_logger().info(f"Stopped by {name} when {activity}.")
-        sys.exit(0)
+        sys.exit(exit_code)
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, end)

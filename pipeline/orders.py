@@ -25,6 +25,8 @@ DATASETS_FOLDER = "datasets"
 MODELS_FOLDER = "models"
 RUNS_FOLDER = "runs"
 REPORTS_FOLDER = "reports"
+REQUESTS_FOLDER = "requests"
+ESTIMATES_FOLDER = "estimates"
 
 # Kept with a model that was put back: the key of what it is a copy of.
 ROLLED_BACK_FROM = "rolled-back-from"

@@ -2,6 +2,7 @@
 
 import logging
 import runpy
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from pipeline.aws import s3_client
 
 # What only a test that is marked with it may run.
 NEED_A_MARK: set[str] = set()
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def run_here(
@@ -37,6 +40,7 @@ def run_here(
         ExitStack() as stack,
         pytest.MonkeyPatch.context() as patch,
         its_own_log(),
+        its_own_signals(),
         redirect_stdout(output),
         redirect_stderr(errors),
     ):
@@ -69,6 +73,17 @@ def its_own_log() -> Iterator[None]:
         logging.root.handlers[:] = handlers
         logging.captureWarnings(False)
         logging.getLogger("pipeline").setLevel(level)
+
+
+@contextmanager
+def its_own_signals() -> Iterator[None]:
+    """Undo what a program does to the signals of its process."""
+    handlers = {each: signal.getsignal(each) for each in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from pipeline.aws.artefacts import (
     NothingFound,
     Replaced,
     S3Object,
+    exists_on_s3,
     find_latest_artefact_on_s3,
     get_object_from_s3,
     put_object_to_s3,
@@ -27,7 +28,14 @@ from pipeline.aws.listing import (
 )
 from pipeline.aws.client import S3Failure, s3_client
 from pipeline.aws.contents import DeclaredClass, DeclaredExtension, declare
-from pipeline.aws.csv_text import read_csv_file
+from pipeline.aws.csv_text import (
+    Unreadable,
+    read_csv_file,
+    read_csv_header,
+    refuse_too_large,
+    refusing_damaged_gzip,
+    refusing_unreadable_csv,
+)
 from pipeline.aws.datasets import (
     Dataset,
     get_csv_dataset,
@@ -58,7 +66,9 @@ from pipeline.aws.models import (
     read_models_from_s3,
     tell_resign,
 )
+from pipeline.aws.multipart import MultipartUpload
 from pipeline.aws.pickling import unpickle_model
+from pipeline.aws.ranged_file import RangedFile
 from pipeline.aws.signed_objects import (
     SignedObject,
     add_signed_object_to_s3,
@@ -82,9 +92,11 @@ __all__ = [
     "FILE_FORMATS",
     "KEYS_VARIABLE",
     "Model",
+    "MultipartUpload",
     "NothingFound",
     "PassedOver",
     "Proof",
+    "RangedFile",
     "Replaced",
     "S3Failure",
     "S3Object",
@@ -92,12 +104,14 @@ __all__ = [
     "SignedObject",
     "Survey",
     "TooLarge",
+    "Unreadable",
     "add_model_to_s3",
     "add_signed_object_to_s3",
     "check_loadable",
     "declare",
     "deployed_commit",
     "examine_model",
+    "exists_on_s3",
     "find_latest_artefact_on_s3",
     "find_newest_good_model_on_s3",
     "find_withdrawal",
@@ -123,10 +137,14 @@ __all__ = [
     "put_parquet_dataset_to_s3",
     "quote",
     "read_csv_file",
+    "read_csv_header",
     "read_each",
     "read_made_from",
     "read_models_from_s3",
     "read_signed_objects_from_s3",
+    "refuse_too_large",
+    "refusing_damaged_gzip",
+    "refusing_unreadable_csv",
     "s3_client",
     "sign",
     "sign_anew",

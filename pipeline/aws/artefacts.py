@@ -6,7 +6,7 @@ from datetime import datetime
 from hashlib import sha256
 from itertools import count
 from time import monotonic, sleep
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pipeline.aws.client import (
     S3Failure,
@@ -16,7 +16,7 @@ from pipeline.aws.client import (
     s3_client,
     within_deadline,
 )
-from pipeline.aws.formats import FILE_FORMATS, TooLarge
+from pipeline.aws.formats import FILE_FORMATS, TooLarge, find_format
 from pipeline.aws.listing import (
     S3TimestampedArtefact,
     folder_prefix,
@@ -24,6 +24,9 @@ from pipeline.aws.listing import (
     survey_folder,
 )
 from pipeline.logs import printable
+
+if TYPE_CHECKING:
+    from types_boto3_s3.type_defs import GetObjectOutputTypeDef
 
 ATTEMPTS = 3
 # How long reads may fail altogether, in deadlines of one read, before it is S3 that
@@ -101,10 +104,11 @@ def _find_usable(
     if usable:
         return usable
     others = "".join(f"; {each.address} {each.reason}" for each in passed_over[:3])
+    ending = find_format(file_format).endings[0].lstrip(".")
     raise NothingFound(
         f"No {file_format} object with a timestamp in its name found in "
         f"s3://{bucket}/{folder_prefix(folder)}; deliver one named like "
-        f"{make_timestamped_filename('name', datetime(2021, 7, 3), file_format)}"
+        f"{make_timestamped_filename('name', datetime(2021, 7, 3), ending)}"
         f"{others}."
     )
 
@@ -202,31 +206,7 @@ def get_object_from_s3(artefact: S3TimestampedArtefact) -> S3Object | None:
 
 
 def _read(artefact: S3TimestampedArtefact) -> S3Object:
-    """Read an object, again if an answer breaks off or is not what was asked for.
-
-    Botocore repeats requests, but not the reading of an answer.
-    """
-    from botocore.exceptions import (
-        FlexibleChecksumError,
-        HTTPClientError,
-        IncompleteReadError,
-    )
-
-    for attempt in range(1, ATTEMPTS + 1):
-        response = s3_client().get_object(
-            Bucket=artefact.bucket, Key=artefact.key, IfMatch=artefact.etag
-        )
-        try:
-            # At the end of the content, botocore compares it with S3's checksum.
-            content = response["Body"].read(artefact.size) + response["Body"].read(1)
-            if len(content) != artefact.size:
-                raise IncompleteReadError(
-                    actual_bytes=len(content), expected_bytes=artefact.size
-                )
-            break
-        except (FlexibleChecksumError, HTTPClientError, IncompleteReadError):
-            if attempt == ATTEMPTS:
-                raise
+    content, response = read_answer(artefact, artefact.size)
     return S3Object(
         artefact,
         content,
@@ -234,6 +214,45 @@ def _read(artefact: S3TimestampedArtefact) -> S3Object:
         response.get("VersionId", ""),
         response.get("Metadata", {}),
     )
+
+
+def read_answer(
+    artefact: S3TimestampedArtefact, size: int, part: str = ""
+) -> tuple[bytes, "GetObjectOutputTypeDef"]:
+    """Read an object, again if an answer breaks off or is not what was asked for.
+
+    Botocore repeats requests, but not the reading of an answer.
+
+    Args:
+        size: Of what is asked for, in bytes.
+        part: As the header Range has it; "" for the whole object.
+    """
+    from botocore.exceptions import (
+        FlexibleChecksumError,
+        HTTPClientError,
+        IncompleteReadError,
+    )
+
+    header: Any = {"Range": part} if part else {}
+    for attempt in range(1, ATTEMPTS + 1):
+        response = s3_client().get_object(
+            Bucket=artefact.bucket,
+            Key=artefact.key,
+            IfMatch=artefact.etag,
+            **header,
+        )
+        try:
+            # At the end of the content, botocore compares it with S3's checksum.
+            content = response["Body"].read(size) + response["Body"].read(1)
+            if len(content) != size:
+                raise IncompleteReadError(
+                    actual_bytes=len(content), expected_bytes=size
+                )
+            break
+        except (FlexibleChecksumError, HTTPClientError, IncompleteReadError):
+            if attempt == ATTEMPTS:
+                raise
+    return content, response
 
 
 def put_object_to_s3(

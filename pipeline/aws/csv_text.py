@@ -5,8 +5,9 @@ import gzip
 import re
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO, TextIOWrapper
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from pipeline.aws.formats import DELIVER_LESS, MAX_BYTES, MAX_ROWS, TooLarge
 from pipeline.logs import printable, show_values
@@ -86,13 +87,56 @@ def read_csv_text(content: bytes, address: str) -> "DataFrame":
         ValueError: It is not such a file; says what it is, in which line, and what to
             do.
     """
-    try:
+    with refusing_unreadable_csv(address):
         return _read(_expand(content, address), address)
+
+
+@contextmanager
+def refusing_unreadable_csv(address: str) -> Iterator[None]:
+    """Turn what is wrong with a CSV, within a with block, into the refusal of it.
+
+    Args:
+        address: Where it lies.
+
+    Raises:
+        ValueError: It is `Unreadable`; says why, and what to do.
+    """
+    try:
+        yield
     except Unreadable as fault:
         raise ValueError(
             f"{address} cannot be read as CSV: {fault}, and deliver it again under a "
             "newer timestamp."
         ) from fault
+
+
+def read_csv_header(file: BinaryIO, address: str) -> list[str]:
+    """Read the names of the columns, of a file that may be too large to be held.
+
+    Args:
+        file: Expanded if it was gzipped; from its beginning.
+        address: Where it lies, for the refusal.
+
+    Raises:
+        TooLarge: It has too many columns.
+        Unreadable: It does not begin as a CSV in UTF-8.
+    """
+    content = file.read(LONGEST_HEADER)
+    if len(content) == LONGEST_HEADER:
+        # What is cut off in the middle could be no text.
+        content = content[: max(map(content.rfind, (b"\n", b"\r"))) + 1]
+        if not content:
+            raise Unreadable(
+                f"its first line has more than {LONGEST_HEADER:,} bytes",
+                "put each row into a line of its own",
+            )
+    _refuse_other_formats(content)
+    _refuse_other_delimiters(content)
+    line, header = next(_split(content), (0, []))
+    if not header:
+        raise Unreadable("it is empty", "put a header line and the rows into it")
+    refuse_too_large(address, 0, len(header))
+    return _name_columns(header, line)
 
 
 def refuse_too_large(address: str, rows: int, columns: int) -> None:
@@ -117,18 +161,29 @@ def _expand(content: bytes, address: str) -> bytes:
     """
     if not content.startswith(GZIP_MAGIC):
         return content
-    try:
+    with refusing_damaged_gzip():
         with gzip.GzipFile(fileobj=BytesIO(content)) as expanded:
             content = expanded.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise TooLarge(address, EXPANDED, MAX_BYTES, DELIVER_LESS)
+    return content
+
+
+@contextmanager
+def refusing_damaged_gzip() -> Iterator[None]:
+    """Turn what goes wrong when a gzip is read into a refusal.
+
+    Raises:
+        Unreadable: It breaks off, or is damaged.
+    """
+    try:
+        yield
     except EOFError as error:
         raise Unreadable(
             "its gzip breaks off before its end", "copy it whole"
         ) from error
     except (OSError, zlib.error) as error:
         raise Unreadable(f"its gzip is damaged ({error})", "gzip it anew") from error
-    if len(content) > MAX_BYTES:
-        raise TooLarge(address, EXPANDED, MAX_BYTES, DELIVER_LESS)
-    return content
 
 
 def _read(content: bytes, address: str) -> "DataFrame":

@@ -32,6 +32,8 @@ FILE_FORMATS = {
     "pkl": FileFormat((".pkl",), MAX_MODEL_BYTES, "train a new model in its place"),
     "json": FileFormat((".json",), MAX_RECORD_BYTES, "do not rely on it"),
     "withdrawn": FileFormat((".withdrawn",), 16 * 2**10, "remove it"),
+    # Read in pieces, so that any size will do that S3 has.
+    "table": FileFormat((".csv", ".csv.gz", ".parquet"), 5 * 2**40, "divide it"),
 }
 
 

@@ -105,7 +105,8 @@ def survey_folder(file_format: str, bucket: str, folder: str = "") -> Survey:
     timestamp in its name, and is not newer than now by more than a clock may be wrong.
 
     Args:
-        file_format: One of csv (which includes csv.gz), parquet, pkl, json.
+        file_format: One of csv (which includes csv.gz), parquet, table (either of
+            them), pkl, json.
         folder: Folder to search; "" for the whole bucket, in which any place will do.
 
     Raises:
@@ -123,7 +124,9 @@ def survey_folder(file_format: str, bucket: str, folder: str = "") -> Survey:
             ending = PurePosixPath(key).suffix or "without an ending"
             reason = f"is {printable(ending)}, not {endings[0]}"
         elif timestamp is None:
-            named = make_timestamped_filename("...", datetime(2021, 7, 3), file_format)
+            named = make_timestamped_filename(
+                "...", datetime(2021, 7, 3), endings[0].lstrip(".")
+            )
             reason = reason or f"has no timestamp like {named} in its name"
         elif not reason:
             usable.append(_make_artefact(item, bucket, timestamp))

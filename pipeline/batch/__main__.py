@@ -14,7 +14,7 @@ with one ERROR and exit code 1, and leaves what was there.
   --expire HOURS  let what is published be forgotten after so many hours
 """
 
-from pipeline.logs import StageParser, ending_with_errors, hours
+from pipeline.logs import StageParser, end_on_signals, ending_with_errors, hours
 
 if __name__ == "__main__":
     parser = StageParser("pipeline.batch", __doc__)
@@ -27,6 +27,7 @@ from pipeline.batch.publish import publish_estimates
 
 if __name__ == "__main__":
     if chosen.command == "estimate":
+        end_on_signals("estimating a file of requests", exit_code=1)
         with ending_with_errors("estimating a file of requests"):
             estimate_requests(chosen.s3_bucket)
     else:

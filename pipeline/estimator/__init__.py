@@ -25,7 +25,14 @@ from pipeline.estimator.knowledge import (
 from pipeline.estimator.lineage import describe_curves, describe_products
 from pipeline.estimator.piecewise_linear import CURVES, PiecewiseLinear
 from pipeline.estimator.products import PRODUCTS, Product, read_products
-from pipeline.estimator.ranges import LEVELS, RANGES, Ranges, read_ranges
+from pipeline.estimator.ranges import (
+    DEFAULT_LEVEL,
+    LEVELS,
+    RANGES,
+    Ranges,
+    read_ranges,
+)
+from pipeline.estimator.step_functions import StepFunction
 
 if TYPE_CHECKING:
     from pipeline.estimator.calibration import calibrate
@@ -46,6 +53,7 @@ __all__ = [
     "CURVES",
     "Champion",
     "Curve",
+    "DEFAULT_LEVEL",
     "FOLDS",
     "FeatureAndLabels",
     "KNOWLEDGE",
@@ -61,6 +69,7 @@ __all__ = [
     "Product",
     "RANGES",
     "Ranges",
+    "StepFunction",
     "TREE",
     "calibrate",
     "check_tree",

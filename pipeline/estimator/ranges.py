@@ -14,6 +14,8 @@ from pipeline.orders import is_product_code
 RANGES = "ranges"
 # The shares of dispatches that ranges are stated for.
 LEVELS = (0.5, 0.8, 0.9, 0.95)
+# Of who asks for none.
+DEFAULT_LEVEL = 0.9
 
 Pair = tuple[float, float]
 

@@ -14,6 +14,7 @@ from pipeline.service.estimates import (
     ModelEstimates,
     Order,
     add_estimate,
+    make_request_model,
 )
 from pipeline.service.json_response import JsonResponse
 from pipeline.service.many_estimates import add_estimates
@@ -34,5 +35,6 @@ __all__ = [
     "add_estimates",
     "add_metrics",
     "create_service",
+    "make_request_model",
     "serve",
 ]

@@ -18,7 +18,13 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from pipeline import aws
-from pipeline.estimator import LEVELS, Curve, Ranges, most_orders_placed
+from pipeline.estimator import (
+    DEFAULT_LEVEL,
+    LEVELS,
+    Curve,
+    Ranges,
+    most_orders_placed,
+)
 from pipeline.service.application import Example, add_endpoint
 from pipeline.service.estimate_metrics import EstimateMetrics
 from pipeline.service.estimates import Order, make_example, make_request_model
@@ -29,7 +35,6 @@ PATH = "/api/v0.2/times_to_dispatch"
 MAX_ORDERS = 1_000
 # Of so many orders with codes of 64 letters.
 MAX_BODY_BYTES = 128 * 1024
-DEFAULT_LEVEL = 0.9
 ONE_LEVEL = f"Input should be one of {', '.join(map(str, LEVELS))}"
 
 # An enum of numbers is one that generators of clients do not know.

@@ -3,11 +3,12 @@
 import os
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from urllib.parse import urljoin
 
 import pytest
 
-from benchmarks import listing, publication, search, serve
+from benchmarks import batch, listing, publication, search, serve
 from benchmarks.services import (
     BASELINE,
     BODY,
@@ -22,7 +23,9 @@ from benchmarks.services import (
     run_service,
     trained_model,
 )
+from pipeline import aws
 from pipeline.aws.client import s3_client
+from pipeline.batch.request_files import open_csv, open_parquet
 from tests.stages.services import client
 
 pytestmark = pytest.mark.once
@@ -171,3 +174,34 @@ def test_what_is_measured_of_serving_stands_in_the_table() -> None:
     assert ratios["estimates a second, 1,000 orders in a request"] == "100000 times"
     assert ratios["processor time of 1,000 estimates, counted for /metrics"] == "104%"
     assert ratios["processor time of an estimate, counted for /metrics"] == "102%"
+
+
+@pytest.mark.parametrize("file_format", ["csv", "csv.gz", "parquet"])
+def test_files_of_requests_have_their_rows(
+    bucket: str, monkeypatch: pytest.MonkeyPatch, file_format: str
+) -> None:
+    monkeypatch.setattr(batch, "BUCKET", bucket)
+    monkeypatch.setattr(batch, "ROWS_AT_ONCE", 7)
+    batch.put_requests(20, file_format, datetime(2021, 7, 3))
+    asked = aws.find_latest_artefact_on_s3("table", bucket, "requests")
+    open_request = open_parquet if file_format == "parquet" else open_csv
+    pieces = [piece.rows for piece in open_request(asked, []).pieces]
+    assert sum(rows.num_rows for rows in pieces) == 20
+    orders = [int(str(each)) for rows in pieces for each in rows.column("order")]
+    assert orders == [*range(20)]
+
+
+def test_what_is_measured_of_batches_stands_in_the_table() -> None:
+    one_row, ours = batch.Run(1, 0.5, 2**20), batch.Run(3, 1.5, 100 * 2**20)
+    slow = batch.Run(20, 10.5, 400 * 2**20)
+    measured = batch.Measurement("csv", 2001, ours, one_row, 1001, slow, one_row)
+    assert batch.describe([measured]) == [
+        (
+            "estimates a second of a core, of a csv of 2,001 rows",
+            *("2,000", "100", "20 times"),
+        ),
+        (
+            "memory at its peak, of a csv of 2,001 rows",
+            *("100 MiB", "400 MiB, of 1,001", "25%"),
+        ),
+    ]

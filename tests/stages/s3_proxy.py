@@ -18,7 +18,10 @@ from sandbox.ports import HOST, closed_port
 REFUSED_SECONDS = 0.2
 DRIP_SECONDS = 0.2
 ERROR = "<Error><Code>{code}</Code><Message>{message}</Message></Error>"
-METHODS = {"GET": "read", "PUT": "write", "HEAD": "look at"}
+METHODS = {"GET": "read", "PUT": "write", "HEAD": "look at"} | {
+    "POST": "begin or end",
+    "DELETE": "delete",
+}
 # Of a connection, not of what is asked or answered.
 HOP_BY_HOP = {"connection", "expect", "transfer-encoding", "server", "date"} | {
     "content-length"
@@ -59,7 +62,7 @@ class S3Proxy:
                     count = proxy._counts[kind]
                 proxy.fail(self, kind, count)
 
-            do_GET = do_PUT = do_HEAD = forward
+            do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = forward
 
         Handler.proxy = proxy
         server = ThreadingHTTPServer((HOST, port), Handler)
