@@ -12,7 +12,7 @@ from pathlib import Path
 
 import matplotlib
 
-from benchmarks import listing, search, serve, start
+from benchmarks import growth, listing, search, serve, start
 from benchmarks.services import BASELINE, CORES, OURS
 
 RESULTS = Path(__file__).parent / "results"
@@ -48,6 +48,10 @@ def main() -> None:
 
     say("Listing ...")
     rows += listing.describe([listing.measure(count) for count in listing.OBJECTS])
+
+    say("Growth ...")
+    for kind, measured in growth.measure_all(growth.MOST):
+        rows += growth.describe(kind, measured)
 
     (RESULTS / "results.md").write_text(make_page(rows))
     plot(speedups)
