@@ -14,7 +14,7 @@ from pipeline.aws.artefacts import (
     put_object_to_s3,
     read_each,
 )
-from pipeline.aws.formats import FILE_FORMATS, TooLarge
+from pipeline.aws.formats import TABLE_ENDINGS, TooLarge
 from pipeline.aws.listing import (
     PassedOver,
     S3TimestampedArtefact,
@@ -24,14 +24,15 @@ from pipeline.aws.listing import (
     make_timestamped_filename,
     parse_timestamp,
     survey_folder,
+    survey_tables,
 )
+from pipeline.aws.local_files import read_local_table
 from pipeline.aws.client import S3Failure, s3_client
 from pipeline.aws.contents import DeclaredClass, DeclaredExtension, declare
-from pipeline.aws.csv_text import read_csv_file
 from pipeline.aws.datasets import (
     Dataset,
-    get_csv_dataset,
-    get_csv_dataset_from_s3,
+    get_dataset,
+    get_dataset_from_s3,
     get_latest_csv_dataset_from_s3,
     get_latest_parquet_dataset_from_s3,
     put_csv_dataset_to_s3,
@@ -76,7 +77,6 @@ __all__ = [
     "Dataset",
     "DeclaredClass",
     "DeclaredExtension",
-    "FILE_FORMATS",
     "KEYS_VARIABLE",
     "Model",
     "NothingFound",
@@ -88,6 +88,7 @@ __all__ = [
     "S3TimestampedArtefact",
     "SignedObject",
     "Survey",
+    "TABLE_ENDINGS",
     "TooLarge",
     "add_model_to_s3",
     "add_signed_object_to_s3",
@@ -98,8 +99,8 @@ __all__ = [
     "find_withdrawal",
     "fingerprint",
     "get_champion_from_s3",
-    "get_csv_dataset",
-    "get_csv_dataset_from_s3",
+    "get_dataset",
+    "get_dataset_from_s3",
     "get_latest_csv_dataset_from_s3",
     "get_latest_parquet_dataset_from_s3",
     "get_latest_pkl_model_from_s3",
@@ -117,7 +118,7 @@ __all__ = [
     "put_object_to_s3",
     "put_parquet_dataset_to_s3",
     "quote",
-    "read_csv_file",
+    "read_local_table",
     "read_each",
     "read_made_from",
     "read_models_from_s3",
@@ -126,6 +127,7 @@ __all__ = [
     "sign_anew",
     "signing_keys",
     "survey_folder",
+    "survey_tables",
     "tell_resign",
     "unpickle_model",
     "withdraw",
