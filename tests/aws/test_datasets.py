@@ -432,7 +432,10 @@ def test_the_newest_is_taken_and_of_one_timestamp_what_came_last(
     listed = listing._list_objects(bucket, "datasets")
     for first, last in ((FOLDER, names["one"]), (names["one"], FOLDER)):
         for item in listed:
-            hour = 2 if item["Key"].startswith(last) else 1
+            # Of a folder, the last object counts.
+            is_last = item["Key"] in (last, f"{last}/_SUCCESS")
+            is_first = item["Key"] in (first, f"{first}/_SUCCESS")
+            hour = 2 if is_last else 1 if is_first else 0
             item["LastModified"] = MOMENT.replace(hour=hour)
         monkeypatch.setattr(listing, "_list_objects", lambda *_: listed)
         tables = [each.key for each in aws.survey_tables(bucket, "datasets").usable]
