@@ -14,7 +14,7 @@ from pipeline.aws.formats import TooLarge
 
 # From peaks of the resident memory (VmHWM) of the stage, Linux x86-64, Python 3.12. One
 # thread: 270 MB with 1,000 rows, 670 MB with 20,000 of which no two are alike, 850 MB
-# with 100,000 of 5,000 products. Two: 1,250 MB with a million like the real ones. Of a
+# with 100,000 of 5,000 products. Two: 1,330 MB with a million like the real ones. Of a
 # million of which no two are alike, only parts were measured: 970 MB for the rows, and
 # 540 MB for growing trees in a thread. Bodywork's own process takes 118 MB beside.
 BYTES_ANYWAY = 390 * 10**6
@@ -85,7 +85,7 @@ class Memory:
         raise TooLarge(
             address,
             f"{found}, which take {show(taken)} of memory to train on, and this "
-            f"process may use {show(self.limit)}",
+            f"process may use {self.limit // 10**6:,} MB",
             "give it that much, or fewer CPUs, or deliver fewer rows under a newer "
             "timestamp",
         )
@@ -134,4 +134,5 @@ def list_limit_files(root: Path) -> Iterator[Path]:
 
 
 def show(size: int) -> str:
+    """Megabytes, rounded up."""
     return f"{-(-size // 10**6):,} MB"

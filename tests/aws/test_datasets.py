@@ -205,7 +205,7 @@ TOO_LARGE: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
 }
 # Less than training takes; most of it is what the stage imports.
-MEMORY_MIB = 400
+MEMORY_MIB = 350
 # With all that the stage has imported. (The peak that getrusage tells is the parent's.)
 REFUSE = """
 import re, sys
