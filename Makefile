@@ -35,7 +35,7 @@ check: $(INSTALLED)  ## Run the static analysis and all tests that need no proce
 infrastructure: $(INSTALLED)  ## Run GitHub's workflows, and what Terraform makes on AWS, against stand-ins; 7 minutes.
 	@UV_PYTHON_DOWNLOADS=never exec $(PYTHON) -m tox -e infrastructure
 
-bench: $(INSTALLED)  ## Measure everything against its baseline, into benchmarks/results; 13 minutes.
+bench: $(INSTALLED)  ## Measure everything against its baseline, into benchmarks/results; 15 minutes.
 	@UV_PYTHON_DOWNLOADS=never exec $(PYTHON) -m tox -e bench
 
 clients: $(INSTALLED)  ## Check the OpenAPI document, and ask with a client generated in TypeScript; needs Node.js.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import matplotlib
 
-from benchmarks import batch, listing, publication, search, serve, start
+from benchmarks import batch, growth, listing, publication, search, serve, start
 from benchmarks.services import BASELINE, CORES, OURS
 
 RESULTS = Path(__file__).parent / "results"
@@ -56,6 +56,9 @@ def main() -> None:
 
     say("Publication ...")
     rows += publication.describe(publication.measure())
+    say("Growth ...")
+    for kind, measured in growth.measure_all(growth.MOST):
+        rows += growth.describe(kind, measured)
 
     (RESULTS / "results.md").write_text(make_page(rows))
     plot(speedups)

@@ -52,7 +52,7 @@ def tell_newest(bucket: str) -> int:
     Raises:
         RuntimeError: There is none, or S3 could not be read.
     """
-    for artefact in aws.survey_folder("csv", bucket, DATASETS_FOLDER).usable:
+    for artefact in aws.survey_tables(bucket, DATASETS_FOLDER).usable:
         if is_named_as_delivery(artefact) or isinstance(
             read_delivery(artefact), aws.Dataset
         ):
@@ -88,7 +88,7 @@ def describe(file: str, champion: Champion | None) -> str:
         RuntimeError: It cannot be had, or is too large.
         ValueError: It is refused.
     """
-    data = read_address(file) if file.startswith(S3) else aws.read_csv_file(file)
+    data = read_address(file) if file.startswith(S3) else aws.read_local_table(file)
     examined = examine_delivery(data, file, champion)
     orders = examined.orders
     products = orders[PRODUCT_CODE].nunique()
@@ -102,29 +102,27 @@ def describe(file: str, champion: Champion | None) -> str:
 
 
 def read_address(address: str) -> DataFrame:
-    """Read a CSV on S3.
+    """Read a table on S3.
 
     Raises:
-        RuntimeError: There is none, it is too large, or S3 could not be read.
-        ValueError: The stage passes over its name, or it cannot be read as CSV.
+        RuntimeError: There is none, it is incomplete or too large, or S3 could not be
+            read.
+        ValueError: The stage passes over its name, or it cannot be read.
     """
     bucket, _, key = address.removeprefix(S3).partition("/")
     faults = find_name_faults(address)
     if faults:
         raise ValueError(f"{address} is passed over: its name {' and '.join(faults)}.")
-    for artefact in aws.list_artefacts_on_s3("csv", bucket, key.rpartition("/")[0]):
-        if artefact.key == key:
-            return aws.get_csv_dataset(artefact).data
-    raise RuntimeError(f"There is no {address}; check its name.")
+    return aws.get_dataset_from_s3(bucket, key.rstrip("/")).data
 
 
 def find_name_faults(address: str) -> list[str]:
     """Find why the stage would not take a file by its name."""
-    name = address.rpartition("/")[2]
-    endings = aws.FILE_FORMATS["csv"].endings
+    name = address.rstrip("/").rpartition("/")[2]
+    endings = aws.TABLE_ENDINGS
     faults = []
     if not name.lower().endswith(endings):
-        faults.append(f"does not end in {' or '.join(endings)}")
+        faults.append(f"does not end in {', '.join(endings[:-1])} or {endings[-1]}")
     timestamp = aws.parse_timestamp(name)
     if timestamp is None:
         faults.append("has no timestamp as in week_2021-07-02T23:00:00.csv")

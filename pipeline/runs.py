@@ -194,11 +194,12 @@ def tell_lists(record: RunRecord) -> Iterator[tuple[str, list[str]]]:
     """What there may be several of, with a title each."""
     yield "warnings", record.warnings
     rows = record.delivery.set_aside if record.delivery else []
+    counted = record.delivery.counted if record.delivery else ""
     yield (
         "rows set aside",
         [
-            f"line {row.line}: {row.product_code} at {row.orders_placed:g} orders took "
-            f"{row.hours:g} hours, expected about {row.expected:.1f}"
+            f"{counted} {row.line}: {row.product_code} at {row.orders_placed:g} orders "
+            f"took {row.hours:g} hours, expected about {row.expected:.1f}"
             for row in rows
         ],
     )

@@ -284,7 +284,7 @@ def find(s3_bucket: str, run: Recorder) -> aws.Dataset:
     """Read the newest delivery.
 
     Raises:
-        UnreadableDelivery: It cannot be read as CSV.
+        UnreadableDelivery: It cannot be read.
         RuntimeError: There is none, or S3 could not be read.
     """
     try:
@@ -387,7 +387,7 @@ def report_drift(
     if champion is None:
         return None
     try:
-        reference = aws.get_csv_dataset_from_s3(
+        reference = aws.get_dataset_from_s3(
             s3_bucket, champion.model.train_dataset_key
         )
         checked = check_delivery(reference.data, reference.address)

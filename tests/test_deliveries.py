@@ -11,9 +11,11 @@ import pytest
 from types_boto3_s3 import S3Client
 
 from pipeline import aws
+from pipeline.aws.memory import BYTES_ANYWAY
 from pipeline.deliveries import main
 from sandbox.orders import make_week
 from tests.aws.test_csv_text import FAULTS
+from tests.aws.test_memory import limit_memory
 from tests.programs import run_here
 
 WEEK = make_week(rows=200, seed=1)
@@ -117,12 +119,37 @@ def test_each_of_several_files_gets_its_line(check: Check, tmp_path: Path) -> No
     assert lines[3:] == [f"{NAME} {FOUND}"]
 
 
-def test_a_file_that_is_too_large_is_told(check: Check) -> None:
-    code, [line] = check(**{NAME: bytes(2**24 + 1)})
-    assert code == 1
-    assert line.startswith(
-        f"{NAME} is too large: it has more bytes, and at most 16,777,216 are taken; "
+def test_a_file_that_is_too_large_is_told(
+    check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit_memory(tmp_path, BYTES_ANYWAY, monkeypatch)
+    for name in (NAME, NAME.replace("csv", "parquet")):
+        code, [line] = check(**{name: b"12"})
+        assert code == 1
+        assert line.startswith(f"{name} is too large: it has 2 bytes, which take ")
+
+
+def test_parquet_is_told_as_csv_is(check: Check, tmp_path: Path) -> None:
+    name, folder = "week_2021-07-02.parquet", "week_2021-07-03.parquet"
+    WEEK.to_parquet(tmp_path / name, index=False)
+    (tmp_path / folder).mkdir()
+    WEEK[:80].to_parquet(tmp_path / folder / "part-0.parquet", index=False)
+    WEEK[80:].to_parquet(tmp_path / folder / "part-1.parquet", index=False)
+    (tmp_path / folder / "_metadata.parquet").write_bytes(b"no part")
+    assert check(name, folder) == (
+        1,
+        [
+            f"{name} {FOUND}",
+            f"{folder} has no _SUCCESS in it, so that parts may be missing; write it "
+            "when all are there.",
+        ],
     )
+    (tmp_path / folder / "_SUCCESS").touch()
+    assert check(f"{folder}/") == (0, [f"{folder}/ {FOUND}"])
+    (tmp_path / folder / "part-1.parquet").write_bytes(b"torn")
+    code, [line] = check(folder)
+    assert code == 1
+    assert line.startswith(f"{folder} cannot be read as Parquet: part-1.parquet is no")
 
 
 IN_FUTURE = datetime.now(UTC) + timedelta(days=2)
@@ -134,10 +161,10 @@ IN_FUTURE = datetime.now(UTC) + timedelta(days=2)
         ("week_2021-07-02.csv.gz", []),
         ("week_2021-07-02.CSV", []),
         ("week_02-07-2021.csv", ["has no timestamp as in "]),
-        ("week_2021-07-02.txt", ["does not end in .csv or .csv.gz"]),
+        ("week_2021-07-02.txt", ["does not end in .csv, .csv.gz or .parquet"]),
         (
             "week.xlsx",
-            ["does not end in .csv or .csv.gz", "has no timestamp as in "],
+            ["does not end in .csv, .csv.gz or .parquet", "has no timestamp as in "],
         ),
         (f"week_{IN_FUTURE:%Y-%m-%d}.csv", ["is dated in the future ("]),
         ("week\x1b_2021-07-02.csv", ["has invisible characters"]),

@@ -15,7 +15,7 @@ from pipeline.aws.artefacts import (
     put_object_to_s3,
     read_each,
 )
-from pipeline.aws.formats import FILE_FORMATS, TooLarge
+from pipeline.aws.formats import TABLE_ENDINGS, TooLarge
 from pipeline.aws.listing import (
     PassedOver,
     S3TimestampedArtefact,
@@ -25,21 +25,22 @@ from pipeline.aws.listing import (
     make_timestamped_filename,
     parse_timestamp,
     survey_folder,
+    survey_tables,
 )
+from pipeline.aws.local_files import read_local_table
 from pipeline.aws.client import S3Failure, s3_client
 from pipeline.aws.contents import DeclaredClass, DeclaredExtension, declare
 from pipeline.aws.csv_text import (
     Unreadable,
-    read_csv_file,
     read_csv_header,
-    refuse_too_large,
+    refuse_more_columns,
     refusing_damaged_gzip,
     refusing_unreadable_csv,
 )
 from pipeline.aws.datasets import (
     Dataset,
-    get_csv_dataset,
-    get_csv_dataset_from_s3,
+    get_dataset,
+    get_dataset_from_s3,
     get_latest_csv_dataset_from_s3,
     get_latest_parquet_dataset_from_s3,
     put_csv_dataset_to_s3,
@@ -67,6 +68,7 @@ from pipeline.aws.models import (
     tell_resign,
 )
 from pipeline.aws.multipart import MultipartUpload
+from pipeline.aws.pickling import MAX_BYTES as MAX_MODEL_BYTES
 from pipeline.aws.pickling import unpickle_model
 from pipeline.aws.ranged_file import RangedFile
 from pipeline.aws.signed_objects import (
@@ -89,8 +91,8 @@ __all__ = [
     "Dataset",
     "DeclaredClass",
     "DeclaredExtension",
-    "FILE_FORMATS",
     "KEYS_VARIABLE",
+    "MAX_MODEL_BYTES",
     "Model",
     "MultipartUpload",
     "NothingFound",
@@ -103,6 +105,7 @@ __all__ = [
     "S3TimestampedArtefact",
     "SignedObject",
     "Survey",
+    "TABLE_ENDINGS",
     "TooLarge",
     "Unreadable",
     "add_model_to_s3",
@@ -117,8 +120,8 @@ __all__ = [
     "find_withdrawal",
     "fingerprint",
     "get_champion_from_s3",
-    "get_csv_dataset",
-    "get_csv_dataset_from_s3",
+    "get_dataset",
+    "get_dataset_from_s3",
     "get_latest_csv_dataset_from_s3",
     "get_latest_parquet_dataset_from_s3",
     "get_latest_pkl_model_from_s3",
@@ -136,13 +139,13 @@ __all__ = [
     "put_object_to_s3",
     "put_parquet_dataset_to_s3",
     "quote",
-    "read_csv_file",
     "read_csv_header",
     "read_each",
+    "read_local_table",
     "read_made_from",
     "read_models_from_s3",
     "read_signed_objects_from_s3",
-    "refuse_too_large",
+    "refuse_more_columns",
     "refusing_damaged_gzip",
     "refusing_unreadable_csv",
     "s3_client",
@@ -150,6 +153,7 @@ __all__ = [
     "sign_anew",
     "signing_keys",
     "survey_folder",
+    "survey_tables",
     "tell_resign",
     "unpickle_model",
     "withdraw",

@@ -23,6 +23,7 @@ from pipeline.aws.listing import (
     make_timestamped_filename,
     survey_folder,
 )
+from pipeline.aws.memory import find_memory
 from pipeline.logs import printable
 
 if TYPE_CHECKING:
@@ -189,13 +190,12 @@ def get_object_from_s3(artefact: S3TimestampedArtefact) -> S3Object | None:
         for file_format in FILE_FORMATS.values()
         if artefact.key.lower().endswith(file_format.endings)
     )
-    if artefact.size > file_format.max_bytes:
-        raise TooLarge(
-            artefact.address,
-            f"{artefact.size:,} bytes",
-            file_format.max_bytes,
-            file_format.remedy,
-        )
+    most = file_format.max_bytes
+    if most is None:
+        find_memory().refuse_more(artefact.address, 0, artefact.size)
+    elif artefact.size > most:
+        found = f"{artefact.size:,} bytes, and at most {most:,} are taken"
+        raise TooLarge(artefact.address, found, file_format.remedy)
     with explain_s3_errors(f"read {artefact.address}"):
         try:
             return within_deadline(lambda: _read(artefact))

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from io import BytesIO, TextIOWrapper
 from typing import TYPE_CHECKING, BinaryIO
 
-from pipeline.aws.formats import DELIVER_LESS, MAX_BYTES, MAX_ROWS, TooLarge
+from pipeline.aws.formats import TooLarge
+from pipeline.aws.memory import Memory, find_memory
 from pipeline.logs import printable, show_values
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 # Pandas takes up to a kilobyte of memory for each, even where it refuses them.
 MAX_COLUMNS = 100
-EXPANDED = "more bytes when it is expanded"
+# No line with more is split into fields, which would take much more memory than it.
+MOST_DELIMITERS = 100_000
 
 # So many rows at a time are lists of Python, which take ten times the memory.
 ROWS_AT_ONCE = 10_000
@@ -51,26 +53,6 @@ class Unreadable(Exception):
         super().__init__(f"{fault}; {remedy}")
 
 
-def read_csv_file(path: str) -> "DataFrame":
-    """Read a CSV that is not on S3 yet, as `read_csv_text` does.
-
-    Raises:
-        RuntimeError: There is none, or it cannot be read.
-        TooLarge: It has too many bytes, rows or columns.
-        ValueError: It is not such a file.
-    """
-    try:
-        with open(path, "rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise RuntimeError(
-            f"{path} cannot be read: {error.strerror}; check its path and permissions."
-        ) from error
-    if len(content) > MAX_BYTES:
-        raise TooLarge(path, "more bytes", MAX_BYTES, DELIVER_LESS)
-    return read_csv_text(content, path)
-
-
 def read_csv_text(content: bytes, address: str) -> "DataFrame":
     """Read a CSV, gzipped or not, in UTF-8 with or without a byte order mark.
 
@@ -83,12 +65,14 @@ def read_csv_text(content: bytes, address: str) -> "DataFrame":
         lines are no rows.
 
     Raises:
-        TooLarge: It has too many bytes, rows or columns.
+        TooLarge: It has too many columns, or takes more memory to train on than there
+            is.
         ValueError: It is not such a file; says what it is, in which line, and what to
             do.
     """
+    memory = find_memory()
     with refusing_unreadable_csv(address):
-        return _read(_expand(content, address), address)
+        return _read(_expand(content, address, memory), address, memory)
 
 
 @contextmanager
@@ -131,28 +115,33 @@ def read_csv_header(file: BinaryIO, address: str) -> list[str]:
                 "put each row into a line of its own",
             )
     _refuse_other_formats(content)
-    _refuse_other_delimiters(content)
-    line, header = next(_split(content), (0, []))
+    _refuse_other_delimiters(content, address)
+    line, header = next(_split(content, address), (0, []))
     if not header:
         raise Unreadable("it is empty", "put a header line and the rows into it")
-    refuse_too_large(address, 0, len(header))
+    refuse_more_columns(address, len(header))
     return _name_columns(header, line)
 
 
-def refuse_too_large(address: str, rows: int, columns: int) -> None:
+def refuse_more_columns(address: str, columns: int) -> None:
     """Refuse a dataset before the memory for it is taken.
 
     Raises:
-        TooLarge: It has too many rows or columns.
+        TooLarge: It has too many columns.
     """
-    if rows > MAX_ROWS:
-        raise TooLarge(address, f"{rows:,} rows", MAX_ROWS, DELIVER_LESS)
     if columns > MAX_COLUMNS:
-        remedy = "deliver it with fewer columns under a newer timestamp"
-        raise TooLarge(address, f"{columns:,} columns", MAX_COLUMNS, remedy)
+        raise _too_wide(address, f"{columns:,} columns")
 
 
-def _expand(content: bytes, address: str) -> bytes:
+def _too_wide(address: str, found: str) -> TooLarge:
+    return TooLarge(
+        address,
+        f"{found}, and at most {MAX_COLUMNS} columns are taken",
+        "deliver it with fewer columns under a newer timestamp",
+    )
+
+
+def _expand(content: bytes, address: str, memory: Memory) -> bytes:
     """Expand what is gzipped, as far as it is taken.
 
     Raises:
@@ -163,9 +152,10 @@ def _expand(content: bytes, address: str) -> bytes:
         return content
     with refusing_damaged_gzip():
         with gzip.GzipFile(fileobj=BytesIO(content)) as expanded:
-            content = expanded.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise TooLarge(address, EXPANDED, MAX_BYTES, DELIVER_LESS)
+            content = expanded.read(memory.most_bytes + 1)
+    if len(content) > memory.most_bytes:
+        found = f"more than {memory.most_bytes:,} bytes when it is expanded"
+        memory.refuse_more(address, 0, len(content), found)
     return content
 
 
@@ -186,16 +176,17 @@ def refusing_damaged_gzip() -> Iterator[None]:
         raise Unreadable(f"its gzip is damaged ({error})", "gzip it anew") from error
 
 
-def _read(content: bytes, address: str) -> "DataFrame":
+def _read(content: bytes, address: str, memory: Memory) -> "DataFrame":
     from pandas import DataFrame, Index, concat
 
+    memory.refuse_more(address, 0, len(content))
     _refuse_other_formats(content)
-    _refuse_other_delimiters(content)
-    records = _split(content)
+    _refuse_other_delimiters(content, address)
+    records = _split(content, address)
     header_line, header = next(records, (0, []))
     if not header:
         raise Unreadable("it is empty", "put a header line and the rows into it")
-    refuse_too_large(address, 0, len(header))
+    refuse_more_columns(address, len(header))
     names = _name_columns(header, header_line)
 
     def keep() -> DataFrame:
@@ -208,14 +199,15 @@ def _read(content: bytes, address: str) -> "DataFrame":
     lines: list[int] = []
     uneven: tuple[int, list[str]] | None = None
     count = uneven_rows = 0
+    most_rows = memory.most_rows(len(content))
     try:
         for line, row in records:
             count += 1
             if len(row) != len(names):
-                refuse_too_large(address, 0, len(row))
+                refuse_more_columns(address, len(row))
                 uneven_rows += 1
                 uneven = uneven or (line, row)
-            elif count <= MAX_ROWS and not uneven:
+            elif count <= most_rows and not uneven:
                 rows.append(row)
                 lines.append(line)
             if len(rows) == ROWS_AT_ONCE:
@@ -225,7 +217,7 @@ def _read(content: bytes, address: str) -> "DataFrame":
         # A quote that is not closed shows first in the row that it swallows.
         if not uneven:
             raise
-    refuse_too_large(address, count, 0)
+    memory.refuse_more(address, count, len(content))
     if uneven:
         raise _tell_uneven_rows(uneven_rows, *uneven, names)
     return concat([*parts, keep()])
@@ -260,10 +252,11 @@ def _refuse_other_formats(content: bytes) -> None:
         ) from error
 
 
-def _refuse_other_delimiters(content: bytes) -> None:
+def _refuse_other_delimiters(content: bytes, address: str) -> None:
     """Refuse what is separated by anything but commas.
 
     Raises:
+        TooLarge: A line has too many of the delimiters.
         Unreadable: Names the delimiter and the columns, and decimal commas as well.
     """
     with _open(content) as text:
@@ -274,7 +267,7 @@ def _refuse_other_delimiters(content: bytes) -> None:
         return
     found = f"its fields are separated by {OTHER_DELIMITERS[delimiter]}"
     remedy = "separate them by commas"
-    records = _split(content, delimiter)
+    records = _split(content, address, delimiter)
     line, columns = next(records)
     shown = f"{found} ({show_values(columns)} in line {line})"
     for (line, row), _ in zip(records, range(ROWS_LOOKED_AT), strict=False):
@@ -291,14 +284,31 @@ def _open(content: bytes) -> TextIOWrapper:
     return TextIOWrapper(BytesIO(content), "utf-8-sig", newline="")
 
 
-def _split(content: bytes, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
+def _lines(text: TextIOWrapper, address: str, delimiter: str) -> Iterator[str]:
+    """The lines of a file.
+
+    Raises:
+        TooLarge: One has so many delimiters that its columns must be too many.
+    """
+    for number, line in enumerate(text, 1):
+        found = line.count(delimiter)
+        if found > MOST_DELIMITERS:
+            raise _too_wide(address, f"{found:,} delimiters in line {number}")
+        yield line
+
+
+def _split(
+    content: bytes, address: str, delimiter: str = ","
+) -> Iterator[tuple[int, list[str]]]:
     """Split a file into rows, each with the line in which it begins.
 
     Raises:
+        TooLarge: A line has too many delimiters.
         Unreadable: A quote is not closed, or not where a field ends.
     """
     with _open(content) as text:
-        reader = csv.reader(text, delimiter=delimiter, strict=True)
+        lines = _lines(text, address, delimiter)
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
         while True:
             line = reader.line_num + 1
             try:

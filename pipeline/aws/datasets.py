@@ -1,6 +1,8 @@
 """A delivery of data, and where it came from."""
 
+from collections.abc import Iterator
 from datetime import datetime
+from hashlib import sha256
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,24 +13,20 @@ from pipeline.aws.artefacts import (
     get_object_from_s3,
     put_object_to_s3,
 )
-from pipeline.aws.formats import DELIVER_LESS, MAX_BYTES, TooLarge
+from pipeline.aws.csv_text import GZIP_MAGIC, read_csv_text
 from pipeline.aws.listing import (
+    PARQUET_ENDINGS,
     S3TimestampedArtefact,
-    list_artefacts_on_s3,
     make_timestamped_filename,
+    survey_tables,
 )
-from pipeline.aws.csv_text import (
-    EXPANDED,
-    GZIP_MAGIC,
-    read_csv_text,
-    refuse_too_large,
-)
+from pipeline.aws.memory import find_memory
+from pipeline.aws.parquet_text import read_parquet_text
+from pipeline.logs import printable
 
 # The service describes its model's dataset too, and does without pandas.
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-ROWS_AT_ONCE = 10
 
 
 class Dataset(NamedTuple):
@@ -37,8 +35,10 @@ class Dataset(NamedTuple):
     Attributes:
         data: The rows, as read.
         datetime: The timestamp in the object's name, in UTC.
-        hash: SHA-256 of the object's bytes, hexadecimal.
-        version_id: S3's version of the object; "" if the bucket keeps none.
+        hash: SHA-256 of the object's bytes, hexadecimal; of a folder, of a line for
+            each part with the hash of its bytes and its name, as sha256sum prints them.
+        version_id: S3's version of the object; "" if the bucket keeps none, and of a
+            folder.
     """
 
     data: "DataFrame"
@@ -53,15 +53,54 @@ class Dataset(NamedTuple):
         return f"s3://{self.bucket}/{self.key}"
 
 
-def get_csv_dataset(artefact: S3TimestampedArtefact) -> Dataset:
-    """Get a CSV that was listed, each field as text: see `read_csv_text`.
+def get_dataset(artefact: S3TimestampedArtefact) -> Dataset:
+    """Get a table that was listed, CSV or Parquet, each field as text: see
+    `read_csv_text` and `read_parquet_text`.
 
     Raises:
         Replaced: It has been replaced or deleted since.
         S3Failure: S3 could not be read.
-        TooLarge: It has too many bytes, rows or columns to train on in the memory of
-            the pod.
-        ValueError: The object cannot be read as CSV.
+        TooLarge: It has too many columns, or takes more memory to train on than there
+            is.
+        ValueError: It cannot be read as what its name says.
+    """
+    if artefact.parts is not None:
+        return _get_folder(artefact)
+    found = _get_listed(artefact)
+    if artefact.key.lower().endswith(PARQUET_ENDINGS):
+        data = read_parquet_text([("it", found.content)], artefact.address)
+    else:
+        data = read_csv_text(found.content, artefact.address)
+    return _dataset(data, found)
+
+
+def _get_folder(artefact: S3TimestampedArtefact) -> Dataset:
+    """Get the parts of a table, one after another, so that no two of their files are in
+    memory at once.
+
+    Raises:
+        Exception: As for `get_dataset`.
+    """
+    hashes = sha256()
+
+    def read() -> Iterator[tuple[str, bytes]]:
+        for part in artefact.parts or ():
+            found = _get_listed(part)
+            name = part.key.removeprefix(f"{artefact.key}/")
+            # As sha256sum prints them.
+            hashes.update(f"{found.hash}  {name}\n".encode())
+            yield name, found.content
+
+    find_memory().refuse_more(artefact.address, 0, artefact.size)
+    data = read_parquet_text(read(), artefact.address)
+    return _describe(data, artefact, hashes.hexdigest())
+
+
+def _get_listed(artefact: S3TimestampedArtefact) -> S3Object:
+    """Get an object that was listed.
+
+    Raises:
+        Replaced, S3Failure, TooLarge: As for `get_dataset`.
     """
     found = get_object_from_s3(artefact)
     if found is None:
@@ -69,7 +108,25 @@ def get_csv_dataset(artefact: S3TimestampedArtefact) -> Dataset:
             f"{artefact.address} was replaced or deleted after it was listed; wait "
             "until its delivery is complete, then retry."
         )
-    return _dataset(read_csv_text(found.content, artefact.address), found)
+    return found
+
+
+def get_dataset_from_s3(bucket: str, key: str) -> Dataset:
+    """Get the table of one name, as `get_dataset` does.
+
+    Raises:
+        RuntimeError: There is none, nobody takes it, or S3 could not be read.
+        TooLarge, ValueError: As for `get_dataset`.
+    """
+    usable, passed_over = survey_tables(bucket, key.rpartition("/")[0])
+    for artefact in usable:
+        if artefact.key == key:
+            return get_dataset(artefact)
+    address = printable(f"s3://{bucket}/{key}")
+    for other in passed_over:
+        if other.address.rstrip("/") == address:
+            raise RuntimeError(f"{other.address} {other.reason}.")
+    raise RuntimeError(f"There is no {address}; check its name.")
 
 
 def get_latest_csv_dataset_from_s3(bucket: str, folder: str = "") -> Dataset:
@@ -77,65 +134,27 @@ def get_latest_csv_dataset_from_s3(bucket: str, folder: str = "") -> Dataset:
 
     Raises:
         RuntimeError: There is none, or S3 could not be read.
-        TooLarge: It has too many bytes, rows or columns to train on in the memory of
-            the pod.
+        TooLarge: It has too many columns, or takes more memory to train on than there
+            is.
         ValueError: The object cannot be read as CSV.
     """
     return _read_csv_dataset(get_latest_object_from_s3("csv", bucket, folder))
 
 
-def get_csv_dataset_from_s3(bucket: str, key: str) -> Dataset:
-    """Get the CSV of one name, as `get_latest_csv_dataset_from_s3` gets the newest.
-
-    Raises:
-        RuntimeError: There is none, or S3 could not be read.
-        TooLarge: It has too many bytes, rows or columns.
-        ValueError: The object cannot be read as CSV.
-    """
-    for artefact in list_artefacts_on_s3("csv", bucket, key.rpartition("/")[0]):
-        if artefact.key == key:
-            found = get_object_from_s3(artefact)
-            if found is not None:
-                return _read_csv_dataset(found)
-    raise RuntimeError(f"There is no s3://{bucket}/{key}; check its name.")
-
-
 def get_latest_parquet_dataset_from_s3(bucket: str, folder: str = "") -> Dataset:
-    """Get the newest Parquet file.
+    """Get the newest Parquet file, with the types that its columns have.
 
     Raises:
         RuntimeError: There is none, or S3 could not be read.
-        TooLarge: It has too many bytes, rows or columns.
-        ValueError: The object is not Parquet.
+        TooLarge: It has too many columns, or takes more memory to train on than there
+            is.
+        ValueError: The object cannot be read as Parquet.
     """
     from pandas import read_parquet
-    from pyarrow import ArrowException
-    from pyarrow.parquet import ParquetFile
 
     found = get_latest_object_from_s3("parquet", bucket, folder)
-    address = found.artefact.address
-    try:
-        file = ParquetFile(BytesIO(found.content))
-        stated = file.metadata
-        groups = map(stated.row_group, range(stated.num_row_groups))
-        columns = map(stated.schema.column, range(stated.num_columns))
-        refuse_too_large(address, stated.num_rows, stated.num_columns)
-        if any(column.max_repetition_level for column in columns):
-            raise ValueError("a column holds lists")
-        if sum(group.total_byte_size for group in groups) > MAX_BYTES:
-            raise TooLarge(address, EXPANDED, MAX_BYTES, DELIVER_LESS)
-        # A value that many rows refer to is stated once.
-        expanded = 0
-        for rows in file.iter_batches(ROWS_AT_ONCE):
-            expanded += rows.nbytes
-            if expanded > MAX_BYTES:
-                raise TooLarge(address, EXPANDED, MAX_BYTES, DELIVER_LESS)
-        data = read_parquet(BytesIO(found.content))
-    except (ValueError, OSError, ArrowException) as error:
-        raise ValueError(
-            f"{address} is not a Parquet file ({error}); deliver it again."
-        ) from error
-    return _dataset(data, found)
+    read_parquet_text([("it", found.content)], found.artefact.address)
+    return _dataset(read_parquet(BytesIO(found.content)), found)
 
 
 def put_csv_dataset_to_s3(
@@ -219,7 +238,15 @@ def _dataset(data: "DataFrame", found: S3Object) -> Dataset:
     Raises:
         ValueError: Its name is none for logs and metadata.
     """
-    origin = found.artefact
+    return _describe(data, found.artefact, found.hash, found.version_id)
+
+
+def _describe(
+    data: "DataFrame",
+    origin: S3TimestampedArtefact,
+    content_hash: str,
+    version_id: str = "",
+) -> Dataset:
     if not origin.key.isprintable():
         raise ValueError(
             f"{origin.address} has invisible characters in its name; deliver it again "
@@ -230,6 +257,6 @@ def _dataset(data: "DataFrame", found: S3Object) -> Dataset:
         origin.timestamp,
         origin.bucket,
         origin.key,
-        found.hash,
-        found.version_id,
+        content_hash,
+        version_id,
     )

@@ -9,42 +9,37 @@ class FileFormat(NamedTuple):
     """What the objects of one format are called, and how large they may be.
 
     Attributes:
-        max_bytes: A larger object is not read.
+        max_bytes: A larger object is not read; None if the memory decides.
         remedy: What to do about one that is larger.
     """
 
     endings: tuple[str, ...]
-    max_bytes: int
-    remedy: str
+    max_bytes: int | None = None
+    remedy: str = ""
 
 
-# 5,000 products of 20 orders each, and some more. To read so many takes 15 MiB and
-# 0.4 s; in as many bytes and columns as are taken, 130 MiB and 2 s. A week has 1,000.
-MAX_ROWS = 120_000
-DELIVER_LESS = f"deliver one week, at most {MAX_ROWS:,} rows, under a newer timestamp"
-# Four times what so many rows take; a week takes 31 kB.
-MAX_BYTES = 16 * 2**20
 # The record of a run with 5,000 products takes 1 MiB.
 MAX_RECORD_BYTES = 8 * 2**20
+CSV, PARQUET = (".csv", ".csv.gz"), (".parquet",)
 FILE_FORMATS = {
-    "csv": FileFormat((".csv", ".csv.gz"), MAX_BYTES, DELIVER_LESS),
-    "parquet": FileFormat((".parquet",), MAX_BYTES, DELIVER_LESS),
+    "csv": FileFormat(CSV),
+    "parquet": FileFormat(PARQUET),
     "pkl": FileFormat((".pkl",), MAX_MODEL_BYTES, "train a new model in its place"),
     "json": FileFormat((".json",), MAX_RECORD_BYTES, "do not rely on it"),
     "withdrawn": FileFormat((".withdrawn",), 16 * 2**10, "remove it"),
     # Read in pieces, so that any size will do that S3 has.
-    "table": FileFormat((".csv", ".csv.gz", ".parquet"), 5 * 2**40, "divide it"),
+    "table": FileFormat(CSV + PARQUET, 5 * 2**40, "divide it"),
 }
+# What a delivery may be.
+TABLE_FORMATS = ("csv", "parquet")
+TABLE_ENDINGS = CSV + PARQUET
 
 
 class TooLarge(RuntimeError):
     """There is more in an object than is taken, so that none exhausts the memory."""
 
-    def __init__(self, address: str, found: str, most: int, remedy: str):
-        super().__init__(
-            f"{address} is too large: it has {found}, and at most {most:,} are taken; "
-            f"{remedy}."
-        )
+    def __init__(self, address: str, found: str, remedy: str):
+        super().__init__(f"{address} is too large: it has {found}; {remedy}.")
 
 
 def find_format(file_format: str) -> FileFormat:

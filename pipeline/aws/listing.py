@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.aws.client import explain_s3_errors, s3_client, within_deadline
-from pipeline.aws.formats import find_format
+from pipeline.aws.formats import TABLE_FORMATS, find_format
 from pipeline.logs import printable
 
 if TYPE_CHECKING:
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 SIGNATURE_ENDING = ".sig"
 # And of those that withdraw it.
 WITHDRAWAL_ENDINGS = find_format("withdrawn").endings
+PARQUET_ENDINGS = find_format("parquet").endings
+# What Spark adds to a folder when all parts are there.
+COMPLETE = "_SUCCESS"
+# What else Spark and others keep beside the parts begins so.
+NO_PARTS = ("_", ".")
 # What is dated further ahead is wrong, and would hide what is added until then.
 LARGEST_CLOCK_ERROR = timedelta(minutes=5)
 
@@ -29,13 +34,16 @@ TIMESTAMP = re.compile(
 
 @dataclass(frozen=True)
 class S3TimestampedArtefact:
-    """An object on S3 as it was listed.
+    """An object on S3, or a folder of parts of a table, as it was listed.
 
     Attributes:
         timestamp: What the object's name says, in UTC.
-        last_modified: When S3 took the object; decides between equal timestamps.
-        etag: Identifies the listed content, so that no other can be read in its place.
-        size: In bytes.
+        last_modified: When S3 took the object, or the last of a folder; decides between
+            equal timestamps.
+        etag: Identifies the listed content, so that no other can be read in its place;
+            "" of a folder, whose parts have their own.
+        size: In bytes; of a folder, those of all parts.
+        parts: Of a folder, in the order of their names; None of an object.
     """
 
     bucket: str
@@ -44,6 +52,7 @@ class S3TimestampedArtefact:
     last_modified: datetime
     etag: str
     size: int
+    parts: "tuple[S3TimestampedArtefact, ...] | None" = None
 
     @property
     def address(self) -> str:
@@ -113,21 +122,89 @@ def survey_folder(file_format: str, bucket: str, folder: str = "") -> Survey:
         ValueError: The format is not supported.
         S3Failure: The folder could not be listed.
     """
-    endings = find_format(file_format).endings
-    usable, passed_over = [], []
+    items = _list_objects(bucket, folder)
+    return _survey(items, (file_format,), bucket, folder)
+
+
+def survey_tables(bucket: str, folder: str) -> Survey:
+    """Find the tables that may be taken: CSV, Parquet, and folders of parts in Parquet.
+
+    Such a folder lies directly in the other, is named as a Parquet file is, and holds
+    the object `_SUCCESS`, which says that all parts are there. Objects in it whose
+    names begin with "_" or "." are no parts.
+
+    Raises:
+        S3Failure: The folder could not be listed.
+    """
+    items: list[ObjectTypeDef] = []
+    folders: dict[str, list[ObjectTypeDef]] = {}
+    prefix = folder_prefix(folder)
     for item in _list_objects(bucket, folder):
+        name, _, part = item["Key"].removeprefix(prefix).partition("/")
+        if part and name.lower().endswith(PARQUET_ENDINGS):
+            folders.setdefault(prefix + name, []).append(item)
+        else:
+            items.append(item)
+    usable, passed_over = _survey(items, TABLE_FORMATS, bucket, folder)
+    for key, inside in folders.items():
+        found = _look_into_folder(key, inside, bucket)
+        if isinstance(found, PassedOver):
+            passed_over.append(found)
+        else:
+            usable.append(found)
+    return Survey(sorted(usable, key=_age, reverse=True), passed_over)
+
+
+def _look_into_folder(
+    key: str, items: "list[ObjectTypeDef]", bucket: str
+) -> S3TimestampedArtefact | PassedOver:
+    """Put the parts of a table together, or say why nobody takes it."""
+    timestamp = parse_timestamp(key)
+    last_modified = max(item["LastModified"] for item in items)
+    names = {item["Key"].removeprefix(f"{key}/"): item for item in items}
+    parts = {
+        name: item
+        for name, item in names.items()
+        if not name.startswith(NO_PARTS) and name.lower().endswith(PARQUET_ENDINGS)
+    }
+    reason = tell_future(timestamp) if timestamp else tell_no_timestamp("parquet")
+    if not reason and COMPLETE not in names:
+        reason = f"has no {COMPLETE} in it, so that parts may be missing"
+    if not reason and any("/" in name for name in parts):
+        reason = "has parts in subfolders"
+    if timestamp is None or reason:
+        address = printable(f"s3://{bucket}/{key}/")
+        return PassedOver(address, timestamp or last_modified, reason)
+    listed = tuple(
+        _make_artefact(parts[name], bucket, timestamp) for name in sorted(parts)
+    )
+    size = sum(part.size for part in listed)
+    return S3TimestampedArtefact(
+        bucket, key, timestamp, last_modified, "", size, listed
+    )
+
+
+def _survey(
+    items: "Sequence[ObjectTypeDef]",
+    file_formats: Sequence[str],
+    bucket: str,
+    folder: str,
+) -> Survey:
+    """Sort out objects as `survey_folder` does, of several formats."""
+    formats = [*map(find_format, file_formats)]
+    endings = tuple(ending for each in formats for ending in each.endings)
+    usable, passed_over = [], []
+    for item in items:
         key, timestamp = item["Key"], parse_timestamp(item["Key"])
         if key.endswith(("/", SIGNATURE_ENDING, *WITHDRAWAL_ENDINGS)):
             continue
         reason = find_reason_to_pass_over(key, timestamp, folder)
         if not key.lower().endswith(endings):
             ending = PurePosixPath(key).suffix or "without an ending"
-            reason = f"is {printable(ending)}, not {endings[0]}"
+            wanted = " or ".join(each.endings[0] for each in formats)
+            reason = f"is {printable(ending)}, not {wanted}"
         elif timestamp is None:
-            named = make_timestamped_filename(
-                "...", datetime(2021, 7, 3), endings[0].lstrip(".")
-            )
-            reason = reason or f"has no timestamp like {named} in its name"
+            reason = reason or tell_no_timestamp(file_formats[0])
         elif not reason:
             usable.append(_make_artefact(item, bucket, timestamp))
             continue
@@ -142,6 +219,11 @@ def find_reason_to_pass_over(key: str, timestamp: datetime | None, folder: str) 
     if is_in_subfolder(key, folder):
         return "is in a subfolder"
     return tell_future(timestamp) if timestamp else ""
+
+
+def tell_no_timestamp(file_format: str) -> str:
+    named = make_timestamped_filename("...", datetime(2021, 7, 3), file_format)
+    return f"has no timestamp like {named} in its name"
 
 
 def is_in_subfolder(key: str, folder: str) -> bool:

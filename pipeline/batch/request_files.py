@@ -207,7 +207,7 @@ def open_parquet(
     with refusing_parquet(address):
         source = aws.RangedFile(artefact, PARQUET_PIECE_BYTES)
         columns = ParquetFile(source).metadata.num_columns
-        aws.refuse_too_large(address, 0, columns)
+        aws.refuse_more_columns(address, columns)
         file = ParquetFile(source, buffer_size=BUFFER_BYTES // max(columns, 1))
         schema = file.schema_arrow
     check_columns(address, schema.names, new_columns)

@@ -36,17 +36,28 @@ def prepare_data(data: DataFrame) -> FeatureAndLabels:
         stratify=data[PRODUCT_CODE].iloc[first],
         random_state=RANDOM_STATE,
     )
-    rows = np.argsort(of_group, kind="stable")
-    members = np.split(rows, np.searchsorted(of_group[rows], np.arange(1, len(first))))
-    train, test = (
-        np.concatenate([members[group] for group in groups]) for groups in sides
-    )
+    train, test = (list_members(groups, of_group, len(first)) for groups in sides)
     return FeatureAndLabels(
         data[FEATURES].iloc[train],
         data[FEATURES].iloc[test],
         data[LABEL].iloc[train],
         data[LABEL].iloc[test],
     )
+
+
+def list_members(
+    groups: NDArray[np.int64], of_group: NDArray[np.int64], count: int
+) -> NDArray[np.int64]:
+    """List the rows of some groups, one group after another.
+
+    Args:
+        groups: Of `count` groups.
+        of_group: The group of each row.
+    """
+    place = np.full(count, -1)
+    place[groups] = np.arange(len(groups))
+    rows = np.flatnonzero(place[of_group] >= 0)
+    return rows[np.argsort(place[of_group[rows]], kind="stable")]
 
 
 def split_into_folds(

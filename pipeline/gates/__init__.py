@@ -2,7 +2,7 @@
 
 from pipeline.gates.challenge import Challenge, Verdict, challenge_champion
 from pipeline.gates.comparison import CONFIDENCE_LEVEL, LARGE_LOSS, compare_errors
-from pipeline.gates.delivery import DeliveryRefused, check_delivery
+from pipeline.gates.delivery import DeliveryRefused, check_delivery, name_of_lines
 from pipeline.gates.drift import KEPT, Drift, measure_drift, summarize_drift
 from pipeline.gates.examination import Examined, examine_delivery, list_codes
 from pipeline.gates.known_weeks import find_known
@@ -39,6 +39,7 @@ __all__ = [
     "is_named_as_delivery",
     "list_codes",
     "measure_drift",
+    "name_of_lines",
     "read_delivery",
     "summarize_drift",
     "write_training_rows",

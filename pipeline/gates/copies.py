@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from pandas import DataFrame
 
+from pipeline.gates.delivery import name_of_lines
 from pipeline.orders import LABEL, ORDERS_PLACED, PRODUCT_CODE
 
 # So few are said and learnt from; more than chance makes, and than these, are refused.
@@ -25,12 +26,14 @@ class Copies(NamedTuple):
         pairs: Pairs of rows that are alike.
         expected_pairs: As many pairs as chance makes.
         first: Line of the first row that repeats another; 0 if there is none.
+        counted: What the first is called, a line or a row.
     """
 
     rows: int
     pairs: int
     expected_pairs: float
     first: int
+    counted: str = "line"
 
     @property
     def are_by_chance(self) -> bool:
@@ -46,8 +49,8 @@ class Copies(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"{self.rows} rows repeat another one, the first in line {self.first}; "
-            f"chance makes {self.expected_pairs:.0f} such pairs"
+            f"{self.rows} rows repeat another one, the first in {self.counted} "
+            f"{self.first}; chance makes {self.expected_pairs:.0f} such pairs"
         )
 
 
@@ -68,7 +71,13 @@ def find_copies(orders: DataFrame) -> Copies:
     distinct = counted.groupby(columns).size().reset_index(name="rows")
     pairs = int((distinct["rows"] * (distinct["rows"] - 1) // 2).sum())
     first = int(counted.index.to_numpy()[repeated][0]) if repeated.any() else 0
-    return Copies(int(repeated.sum()), pairs, _expect_pairs(distinct), first)
+    return Copies(
+        int(repeated.sum()),
+        pairs,
+        _expect_pairs(distinct),
+        first,
+        name_of_lines(orders),
+    )
 
 
 def _expect_pairs(distinct: DataFrame) -> float:

@@ -68,6 +68,11 @@ DELIVERY = pandera.DataFrameSchema(
 )
 
 
+def name_of_lines(orders: DataFrame) -> str:
+    """What the index of a delivery counts: the lines of a file, or rows."""
+    return str(orders.index.name or "line")
+
+
 def check_delivery(
     data: DataFrame, source: str, known: Collection[str] = ()
 ) -> DataFrame:
@@ -75,7 +80,8 @@ def check_delivery(
 
     Args:
         data: The rows as delivered; other columns and any column order are fine. The
-            index holds their lines in the file, or counts from 0.
+            index holds their lines in the file, or counts from 0; its name is "row" if
+            the file has no lines.
         source: Where it lies, for the refusal.
         known: Product codes of the model in service.
 
@@ -98,7 +104,7 @@ def check_delivery(
     try:
         checked = DELIVERY.validate(data, lazy=True)
     except pandera.errors.SchemaErrors as error:
-        faults = describe_faults(error.failure_cases)
+        faults = describe_faults(error.failure_cases, name_of_lines(data))
         raise DeliveryRefused(source, faults) from error
     if checked.empty:
         raise DeliveryRefused(source, "it has no rows")
@@ -123,7 +129,8 @@ def refuse_disguised_codes(
     disguised = find_disguised(counts, known)
     if disguised:
         meanings = [
-            f"{show(ascii(code)[1:-1])} in line {codes.index[codes == code][0]} is "
+            f"{show(ascii(code)[1:-1])} in {name_of_lines(orders)} "
+            f"{codes.index[codes == code][0]} is "
             f"likely meant to be {other}"
             for code, other in sorted(disguised.items())[:NAMED]
         ]
@@ -138,8 +145,12 @@ def show(value: str) -> str:
     return printable if len(printable) <= 40 else f"{printable[:40]}..."
 
 
-def describe_faults(failure_cases: DataFrame) -> str:
-    """Tell pandera's failure cases column by column, with the first line of each."""
+def describe_faults(failure_cases: DataFrame, counted: str) -> str:
+    """Tell pandera's failure cases column by column, with the first line of each.
+
+    Args:
+        counted: What the index counts.
+    """
     faults = []
     by_column = failure_cases.groupby(["column", "check"], sort=False)
     for (column, check), cases in by_column:
@@ -152,6 +163,6 @@ def describe_faults(failure_cases: DataFrame) -> str:
         commas = tell_commas(sorted(examples)) if check == NOT_NUMERIC else ""
         meant = f": {commas}" if commas else ""
         faults.append(
-            f"column {column}: {rows}{listed}, the first in line {line}{meant}"
+            f"column {column}: {rows}{listed}, the first in {counted} {line}{meant}"
         )
     return "; ".join(faults)

@@ -11,7 +11,12 @@ from scipy.stats import t
 from pipeline.estimator import Champion
 from pipeline.gates.comparison import CONFIDENCE_LEVEL
 from pipeline.gates.copies import Copies, find_copies
-from pipeline.gates.delivery import NAMED, DeliveryRefused, check_delivery
+from pipeline.gates.delivery import (
+    NAMED,
+    DeliveryRefused,
+    check_delivery,
+    name_of_lines,
+)
 from pipeline.gates.mistyped import Mistyped, are_too_many, find_mistyped
 from pipeline.gates.shift import Shift, measure_shifts
 from pipeline.orders import LABEL, PRODUCT_CODE
@@ -128,11 +133,13 @@ def examine_delivery(
         DeliveryRefused: Says in one sentence what is wrong.
     """
     orders = check_delivery(data, source, champion.curves if champion else ())
+    counted = name_of_lines(orders)
     estimates = champion.estimate(orders) if champion else np.full(len(orders), np.nan)
     all_shifts = measure_shifts(orders, estimates)
     shifts = [each for each in all_shifts if each.is_large]
     if shifts and not accept_shift:
-        raise DeliveryRefused(source, describe_shifts(shifts), ACCEPT_OR_CORRECT)
+        fault = describe_shifts(shifts, counted)
+        raise DeliveryRefused(source, fault, ACCEPT_OR_CORRECT)
     factors = {each.product_code: each.factor for each in shifts}
     accepted = estimates * orders[PRODUCT_CODE].map(factors).fillna(1.0).to_numpy()
 
@@ -148,20 +155,20 @@ def examine_delivery(
         raise DeliveryRefused(
             source,
             f"column {LABEL}: {len(mistyped)} of {len(orders)} rows are far from what "
-            f"others of their product say ({list_rows(mistyped)})",
+            f"others of their product say ({list_rows(mistyped, counted)})",
         )
     good = ~orders.index.isin([row.line for row in mistyped])
     orders, estimates = orders[good], estimates[good]
 
     warnings = []
     if shifts:
-        warnings.append(f"Accepted a shift: {describe_shifts(shifts)}.")
+        warnings.append(f"Accepted a shift: {describe_shifts(shifts, counted)}.")
     if copies.rows and not copies.are_by_chance:
         warnings.append(f"Delivered twice: {copies}.")
     if mistyped:
         warnings.append(
             f"Set aside {len(mistyped)} of {len(good)} rows, which nothing explains: "
-            f"{list_rows(mistyped)}."
+            f"{list_rows(mistyped, counted)}."
         )
     service_error = measure_service_error(champion, orders, estimates)
     if service_error and service_error.has_grown:
@@ -190,18 +197,18 @@ ACCEPT_OR_CORRECT = (
 )
 
 
-def describe_shifts(shifts: list[Shift]) -> str:
+def describe_shifts(shifts: list[Shift], counted: str) -> str:
     """Name the products whose hours are far from the model in service."""
     named = "; ".join(map(str, shifts[:NAMED]))
     more = f"; and {len(shifts) - NAMED} more products" if len(shifts) > NAMED else ""
     return (
         f"column {LABEL}: far from what the model in service says of as many orders, "
-        f"from line {min(each.line for each in shifts)} on: {named}{more}"
+        f"from {counted} {min(each.line for each in shifts)} on: {named}{more}"
     )
 
 
-def list_rows(mistyped: list[Mistyped]) -> str:
-    named = "; ".join(map(str, mistyped[:NAMED]))
+def list_rows(mistyped: list[Mistyped], counted: str) -> str:
+    named = "; ".join(f"{counted} {each}" for each in mistyped[:NAMED])
     more = len(mistyped) - NAMED
     return named + (f"; and {more} more" if more > 0 else "")
 

@@ -34,7 +34,7 @@ class Mistyped(NamedTuple):
     """A row that is set aside.
 
     Attributes:
-        line: In the file.
+        line: In the file; of a table without lines, the row.
         hours: As delivered.
         expected: What its product's other orders, or the model in service, say, hours.
     """
@@ -47,8 +47,8 @@ class Mistyped(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"line {self.line}: {self.product_code} at {self.orders_placed:g} orders "
-            f"took {self.hours:g} hours, expected about {self.expected:.1f}"
+            f"{self.line}: {self.product_code} at {self.orders_placed:g} orders took "
+            f"{self.hours:g} hours, expected about {self.expected:.1f}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Which files among the datasets are deliveries, and which one is the newest."""
+"""Which tables among the datasets are deliveries, and which one is the newest."""
 
 import logging
 from contextlib import suppress
@@ -17,7 +17,7 @@ log = logging.getLogger("pipeline")
 
 
 class UnreadableDelivery(ValueError):
-    """The newest delivery cannot be read as CSV, and why.
+    """The newest delivery cannot be read, and why.
 
     Attributes:
         key: Of its object.
@@ -36,12 +36,12 @@ def read_delivery(artefact: aws.S3TimestampedArtefact) -> aws.Dataset | str:
     """Read a delivery; of another file, the reason why it is none.
 
     Raises:
-        UnreadableDelivery: It is named as a delivery, and cannot be read as CSV.
+        UnreadableDelivery: It is named as a delivery, and cannot be read.
         Replaced, S3Failure: S3 could not be read.
     """
     is_named = is_named_as_delivery(artefact)
     try:
-        dataset = aws.get_csv_dataset(artefact)
+        dataset = aws.get_dataset(artefact)
     except (ValueError, aws.TooLarge) as error:
         if is_named:
             raise UnreadableDelivery(str(error), artefact.key) from error
@@ -56,10 +56,11 @@ def find_delivery(s3_bucket: str) -> aws.Dataset:
     """Read the newest delivery, and look again if it is replaced meanwhile.
 
     What else is newer is told in one WARNING: what no delivery is called or placed
-    like, other files, and deliveries that S3 does not let us read.
+    like, other files, folders whose parts may be missing, and deliveries that S3 does
+    not let us read.
 
     Raises:
-        UnreadableDelivery: The newest delivery cannot be read as CSV.
+        UnreadableDelivery: The newest delivery cannot be read.
         RuntimeError: There is none, it keeps changing, or S3 could not be read.
     """
     for _ in range(ATTEMPTS - 1):
@@ -75,7 +76,7 @@ def look_for_delivery(s3_bucket: str) -> aws.Dataset:
         Replaced: It was replaced between listing and reading.
         Exception: As for `find_delivery`.
     """
-    survey = aws.survey_folder("csv", s3_bucket, DATASETS_FOLDER)
+    survey = aws.survey_tables(s3_bucket, DATASETS_FOLDER)
     passed_over = survey.passed_over
     found = None
     for artefact, read in aws.read_each(survey.usable, read_delivery):

@@ -17,6 +17,8 @@ from pipeline.orders import LABEL, ORDERS_PLACED, PRODUCT_CODE
 TRAINING_ROWS = "training_rows"
 # Four bytes: of 100,000 other rows, two have the fingerprint of one that is held.
 FINGERPRINT = np.dtype("<u4")
+# More would make the model larger than any that is loaded.
+MOST_ROWS = 1_500_000
 # How far above what chance makes the share of known rows must be.
 CHANCE_FACTOR = 1.5
 CHANCE_DEVIATIONS = 6.0
@@ -35,8 +37,11 @@ def take_fingerprints(orders: DataFrame) -> NDArray[np.uint32]:
     return (hashes >> np.uint64(32)).astype(FINGERPRINT)
 
 
-def write_training_rows(orders: DataFrame) -> str:
-    """The fingerprints of the rows that a model was trained on, as text."""
+def write_training_rows(orders: DataFrame) -> str | None:
+    """The fingerprints of the rows that a model was trained on, as text; None of more
+    than `MOST_ROWS`."""
+    if len(orders) > MOST_ROWS:
+        return None
     return b64encode(np.unique(take_fingerprints(orders)).tobytes()).decode()
 
 
@@ -49,7 +54,7 @@ def find_unseen(orders: DataFrame, training_rows: str | None) -> NDArray[np.bool
     Args:
         orders: Some rows of a checked delivery.
         training_rows: What `write_training_rows` wrote; None if it is not known, as of
-            older models: all rows count as unseen.
+            older models and very large weeks: all rows count as unseen.
 
     Returns:
         For each row whether it is unseen.

@@ -59,7 +59,7 @@ class Evidence:
             S3Failure: They could not be listed.
         """
         self.bucket = bucket
-        self.deliveries = aws.list_artefacts_on_s3("csv", bucket, DATASETS_FOLDER)
+        self.deliveries = aws.survey_tables(bucket, DATASETS_FOLDER).usable
         self.models = aws.list_artefacts_on_s3("pkl", bucket, MODELS_FOLDER)
 
     def read_observations(self, delivery: Delivery | None) -> Observations:
@@ -73,7 +73,7 @@ class Evidence:
         else:
             return Observations(None, f"The delivery {address} is gone.")
         try:
-            dataset = aws.get_csv_dataset(artefact)
+            dataset = aws.get_dataset(artefact)
         except (RuntimeError, ValueError) as error:
             return Observations(None, f"The delivery could not be read: {error}")
         if delivery.hash and dataset.hash != delivery.hash:

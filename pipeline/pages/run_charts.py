@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pandas import DataFrame
 
 from pipeline.estimator import Ranges
-from pipeline.gates import CONFIDENCE_LEVEL, LARGE_LOSS
+from pipeline.gates import CONFIDENCE_LEVEL, LARGE_LOSS, name_of_lines
 from pipeline.orders import HOURS_TO_DISPATCH, ORDERS_PLACED
 from pipeline.pages.drawing import Drawing, Point
 from pipeline.pages.plot import LEFT, RIGHT, WIDTH, Plot, Scale, find_ticks
@@ -51,6 +51,7 @@ def draw_curves(
         ranges: Of what was learnt, or, where nothing was, of the model in service.
     """
     placed = hours = np.zeros(0)
+    counted = "line" if orders is None else name_of_lines(orders)
     if orders is not None:
         shown = thin(orders, DOTS_SHOWN)
         placed = shown[ORDERS_PLACED].to_numpy()
@@ -84,7 +85,8 @@ def draw_curves(
         plot.add_line(style, (plot.at(*point) for point in line))
     for row in set_aside:
         across, up = plot.at(row.orders_placed, row.hours)
-        tip = f"line {row.line:,}: {row.hours:g} hours, {row.expected:.3g} expected"
+        took = f"{row.hours:g} hours, {row.expected:.3g} expected"
+        tip = f"{counted} {row.line:,}: {took}"
         plot.add("text", "bad cross", "×", tip, x=across, y=up + 4)
     return plot.finish()
 

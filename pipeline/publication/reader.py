@@ -82,8 +82,7 @@ def read_publication(
     if redis.type(key) != b"hash":
         return refuse(f"{key} is not there, or holds no model")
     sizes = [redis.hstrlen(key, field) for field in FIELDS]
-    most = aws.FILE_FORMATS["pkl"].max_bytes
-    if sizes[0] > most or sum(sizes[1:]) > MAX_SAID_BYTES:
+    if sizes[0] > aws.MAX_MODEL_BYTES or sum(sizes[1:]) > MAX_SAID_BYTES:
         return refuse(f"{key} is larger than any model")
     content, *others = redis.hmget(key, FIELDS)
     said = parse(others)

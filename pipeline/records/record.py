@@ -45,7 +45,7 @@ class SetAsideRow(Part):
     """A row that was not learnt from.
 
     Attributes:
-        line: In the file.
+        line: In the file; of Parquet, the row.
         hours: As delivered.
         expected: What others of its product, or the model in service, say, hours.
     """
@@ -81,6 +81,11 @@ class Delivery(Part):
     orders_by_product: dict[str, int] = {}
     kept_products: list[str] = []
     accepted_shifts: dict[str, float] = {}
+
+    @property
+    def counted(self) -> str:
+        """What its rows are found by: lines, or rows where there are no lines."""
+        return "row" if self.key.lower().endswith(".parquet") else "line"
 
 
 class Thresholds(Part):

@@ -169,11 +169,27 @@ def _add_up(levels: list[_Level], group: Group) -> Floats:
     Returns:
         That of the root, as a table of the group's shape.
     """
-    least_below = np.zeros((0, *group.shape))
+    # One by one: tables of all nodes and all candidates take gigabytes of large data.
+    columns = [
+        _add_up_one(levels, group.max_depths, fewest)
+        for fewest in group.min_samples_splits.tolist()
+    ]
+    return np.stack(columns, axis=1)
+
+
+def _add_up_one(
+    levels: list[_Level], max_depths: Integers, min_samples_split: int
+) -> Floats:
+    """Add them up for one min_samples_split.
+
+    Returns:
+        The least error of the root, for each of max_depths.
+    """
+    least_below = np.zeros((0, len(max_depths)))
     for depth, level in reversed([*enumerate(levels)]):
-        shape = len(level.error), *group.shape
-        as_leaf = np.broadcast_to(level.error[:, None, None], shape)
-        divided = np.broadcast_to(level.least[:, None, None], shape).copy()
+        shape = len(level.error), len(max_depths)
+        as_leaf = np.broadcast_to(level.error[:, None], shape)
+        divided = np.broadcast_to(level.least[:, None], shape).copy()
         if len(level.splitting):
             left, right = level.children.T
             together = least_below[left] + least_below[right]
@@ -181,8 +197,7 @@ def _add_up(levels: list[_Level], group: Group) -> Floats:
             np.minimum.at(divided, level.splitting, together)
             stop = level.may_stop
             divided[stop] = np.minimum(divided[stop], as_leaf[stop])
-        deep = (depth < group.max_depths)[:, None]
-        looks = deep & (level.size[:, None, None] >= group.min_samples_splits)
+        looks = (depth < max_depths) & (level.size[:, None] >= min_samples_split)
         least_below = np.where(looks & np.isfinite(divided), divided, as_leaf)
     least_error: Floats = least_below[0]
     return least_error

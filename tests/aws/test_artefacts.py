@@ -2,6 +2,7 @@
 
 import os
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,9 +12,10 @@ from types_boto3_s3 import S3Client
 from pipeline import aws
 from pipeline.aws import pickling
 from pipeline.aws.artefacts import get_latest_object_from_s3
-from pipeline.aws.formats import MAX_BYTES
 from pipeline.aws.listing import parse_timestamp
 from pipeline.aws.client import DEADLINE_SECONDS, s3_client
+from pipeline.aws.memory import BYTES_ANYWAY, BYTES_PER_BYTE, Memory
+from tests.aws.test_memory import limit_memory
 from tests.conftest import KEYS_PER_PAGE
 from tests.stages.s3_proxy import Request, answer_error, pass_on, run_s3_proxy
 
@@ -273,13 +275,21 @@ def test_what_is_read_is_what_is_hashed_also_if_replaced_meanwhile(
     assert aws.get_object_from_s3(found.artefact) is None
 
 
-@pytest.mark.parametrize(
-    "key, most",
-    [("w_2021-07-03.csv", MAX_BYTES), ("w_2021-07-03.pkl", pickling.MAX_BYTES)],
-)
-def test_an_object_that_is_too_large_is_not_read(
-    s3: S3Client, bucket: str, key: str, most: int
+def test_a_delivery_that_is_too_large_is_not_read(
+    s3: S3Client, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    memory = Memory(BYTES_ANYWAY + 1000 * BYTES_PER_BYTE)
+    limit_memory(tmp_path, memory.limit, monkeypatch)
+    s3.put_object(Bucket=bucket, Key="w_2021-07-03.csv", Body=bytes(1001))
+    [listed] = aws.list_artefacts_on_s3("csv", bucket)
+    # Of other content than was listed, so that reading it would yield None.
+    s3.put_object(Bucket=bucket, Key=listed.key, Body=b"")
+    with pytest.raises(aws.TooLarge, match="it has 1,001 bytes, which take"):
+        aws.get_object_from_s3(listed)
+
+
+def test_a_model_that_is_too_large_is_not_read(s3: S3Client, bucket: str) -> None:
+    key, most = "w_2021-07-03.pkl", pickling.MAX_BYTES
     s3.put_object(Bucket=bucket, Key=key, Body=bytes(most + 1))
     [listed] = aws.list_artefacts_on_s3(key[-3:], bucket)
     # Of other content than was listed, so that reading it would yield None.

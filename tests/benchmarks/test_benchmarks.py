@@ -1,5 +1,6 @@
 """The benchmarks measure what they say: small runs, and how their output is read."""
 
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from urllib.parse import urljoin
 
 import pytest
 
-from benchmarks import batch, listing, publication, search, serve
+from benchmarks import batch, growth, listing, publication, search, serve
 from benchmarks.services import (
     BASELINE,
     BODY,
@@ -205,3 +206,41 @@ def test_what_is_measured_of_batches_stands_in_the_table() -> None:
             *("100 MiB", "400 MiB, of 1,001", "25%"),
         ),
     ]
+def test_growth_is_predicted_by_a_power_of_the_rows_and_a_line() -> None:
+    measured = [
+        growth.Growth(rows, {"read": 0.2 * time, "train": 0.8 * time}, memory)
+        for rows, time, memory in (
+            (1_000, 99.0, 9 * 2**30),
+            (10_000, 10.0, 2**20 + 10_000 * 2**10),
+            (100_000, 200.0, 2**20 + 100_000 * 2**10),
+        )
+    ]
+    exponent, seconds, memory = growth.predict(measured)
+    assert exponent == pytest.approx(math.log10(20))
+    assert seconds == pytest.approx(10 * 20**3)
+    assert memory == pytest.approx(2**20 + 10**7 * 2**10)
+    [*_, told] = growth.describe(growth.KINDS[0], measured)
+    assert told[:2] == (
+        "10,000,000 orders (CSV), predicted",
+        "1333 minutes, 9.5 GiB: seconds as rows ** 1.30",
+    )
+    assert len(growth.describe(growth.KINDS[0], measured[:2])) == 2
+
+
+def test_no_two_rows_of_the_worst_week_are_alike() -> None:
+    week = growth.make_unlike(2_000)
+    assert week["orders_placed"].is_unique and week["hours_to_dispatch"].is_unique
+    week = growth.make_like_the_real(2_000)
+    assert not week["orders_placed"].is_unique
+
+
+@pytest.mark.process
+def test_growth_is_that_of_the_stage() -> None:
+    [(csv, (of_csv,)), (parquet, (of_parquet,)), (_, nothing)] = growth.measure_all(
+        growth.FEWEST
+    )
+    assert (csv.name, parquet.name, nothing) == ("CSV", "Parquet", [])
+    for each in (of_csv, of_parquet):
+        assert each.rows == growth.FEWEST
+        assert {"read", "train", "publish"} <= each.seconds.keys()
+        assert 2**26 < each.memory < 2**30

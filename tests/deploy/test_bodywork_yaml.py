@@ -206,4 +206,4 @@ def test_each_stage_can_do_its_work_with_its_policy_and_delete_nothing(
         with pytest.raises(s3_client().exceptions.ClientError, match="AccessDenied"):
             s3_client().delete_object(Bucket=BUCKET, Key=key)
         with pytest.raises(RuntimeError, match="AccessDenied"):
-            aws.get_csv_dataset_from_s3(BUCKET, model.train_dataset_key)
+            aws.get_dataset_from_s3(BUCKET, model.train_dataset_key)

@@ -140,3 +140,13 @@ def test_orders_that_are_alike_by_chance_are_new(rows: int) -> None:
 
 def test_without_fingerprints_all_is_new() -> None:
     assert find_unseen(make_week(rows=10, seed=1), None).all()
+
+
+def test_so_many_rows_that_no_model_holds_them_are_all_unseen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    week = make_week(rows=100, seed=1)
+    monkeypatch.setattr("pipeline.gates.training_rows.MOST_ROWS", 99)
+    assert write_training_rows(week[:99]) is not None
+    assert write_training_rows(week) is None
+    assert find_unseen(week, None).all()

@@ -163,6 +163,7 @@ def test_the_error_in_service_reads_as_a_sentence() -> None:
 def test_the_first_shifts_are_named_and_the_others_counted() -> None:
     shifts = [Shift(f"SKU{each}", 3.0, 100 - each) for each in range(NAMED + 2)]
     named = "; ".join(f"SKU{each} 3 times" for each in range(NAMED))
-    told = describe_shifts(shifts[:NAMED])
+    told = describe_shifts(shifts[:NAMED], "line")
     assert told.endswith(f" from line {101 - NAMED} on: {named}")
-    assert describe_shifts(shifts).endswith(f" on: {named}; and 2 more products")
+    told = describe_shifts(shifts, "line")
+    assert told.endswith(f" on: {named}; and 2 more products")

@@ -95,7 +95,7 @@ def test_a_row_is_told_with_line_value_and_what_was_expected() -> None:
         week.assign(hours_to_dispatch=hours), np.full(1000, np.nan), fewest=10
     )
     placed = week["orders_placed"].max()
-    assert f"line {line}: SKU00" in str(row)
+    assert str(row).startswith(f"{line}: SKU00")
     assert f"at {placed:g} orders took 400 hours, expected about " in str(row)
     assert 0.07 * placed < row.expected < 0.19 * placed
 

@@ -16,7 +16,7 @@ import pytest
 from pandas import DataFrame, concat
 from types_boto3_s3 import S3Client
 
-from pipeline import aws
+from pipeline import aws, deliveries
 from pipeline.estimator import read_curves, read_knowledge, read_products
 from pipeline.records import Outcome, read_records
 from pipeline.train_model import HYPERPARAM_GRID, main
@@ -322,7 +322,7 @@ def test_other_files_are_passed_over_and_named(served: str, s3: S3Client) -> Non
         f"datasets/weather_{at}.csv": "it lacks the columns hours_to_dispatch",
         f"datasets/notes_{at}.csv": "is no delivery",
         "datasets/time_to_dispatch_21-11-2026.csv": "has no timestamp",
-        f"datasets/time_to_dispatch_{at}.xlsx": "is .xlsx, not .csv",
+        f"datasets/time_to_dispatch_{at}.xlsx": "is .xlsx, not .csv or .parquet",
         "datasets/time_to_dispatch_2999-01-01.csv": "is dated in the future",
     }
     contents = {"weather": b"day,rain\n1,2\n", "notes": b"\xff\xfe\x00"}
@@ -399,15 +399,69 @@ def test_a_delivery_that_is_replaced_while_it_is_read_is_read_again(
     served: str, s3: S3Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = deliver(served, next_week(seed=3))
-    read = aws.get_csv_dataset
+    read = aws.get_dataset
     corrected = next_week().to_csv(index=False).encode()
 
     def replace_and_read(artefact: aws.S3TimestampedArtefact) -> aws.Dataset:
-        monkeypatch.setattr(aws, "get_csv_dataset", read)
+        monkeypatch.setattr(aws, "get_dataset", read)
         s3.put_object(Bucket=served, Key=key, Body=corrected)
         return read(artefact)
 
-    monkeypatch.setattr(aws, "get_csv_dataset", replace_and_read)
+    monkeypatch.setattr(aws, "get_dataset", replace_and_read)
     exit_code, log = train(served)
     assert exit_code == 0, log[-1]
     assert newest(served).train_dataset_hash == sha256(corrected).hexdigest()
+
+
+def put_folder(s3: S3Client, bucket: str, week: DataFrame, at: datetime = NOW) -> str:
+    """Deliver a week as Spark writes it, but for the mark that it is complete."""
+    key = f"datasets/time_to_dispatch_{at:%Y-%m-%dT%H-%M-%S}.parquet"
+    for number, part in enumerate((week[:300], week[300:301], week[301:])):
+        content = part.to_parquet(index=False)
+        name = f"part-{number:05}-c000.snappy.parquet"
+        s3.put_object(Bucket=bucket, Key=f"{key}/{name}", Body=content)
+    return key
+
+
+def test_a_folder_of_parquet_is_learnt_from_when_it_is_complete(
+    served: str, s3: S3Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = newest(served).train_dataset_key
+    key = put_folder(s3, served, next_week())
+    exit_code, log = train(served, "--only-if-new")
+    assert exit_code == 0 and "Nothing to do" in log[-1]
+    [told] = [line for line in log if "Passed over, though newer than" in line]
+    assert told.endswith(
+        f" - WARNING - recognition.look_for_delivery - Passed over, though newer than "
+        f"s3://{served}/{before}: s3://{served}/{key}/ has no _SUCCESS in it, so that "
+        "parts may be missing."
+    )
+    s3.put_object(Bucket=served, Key=f"{key}/_SUCCESS", Body=b"")
+    assert deliveries.main(["newest", served]) == 0
+    assert capsys.readouterr().out == f"{NOW.isoformat()} {key}\n"
+    exit_code, log = train(served, "--only-if-new")
+    assert exit_code == 0, log[-1]
+    model = newest(served)
+    assert model.train_dataset_key == key
+    assert model.train_dataset_hash == aws.get_dataset_from_s3(served, key).hash
+    # And the next week is compared with it.
+    exit_code, log = train(served, "--only-if-new")
+    assert exit_code == 0 and "Nothing to do" in log[-1]
+    deliver(served, next_week(seed=3), NOW + timedelta(minutes=1))
+    exit_code, log = train(served)
+    assert exit_code == 0 and any("Drift: none of 10" in line for line in log)
+
+
+def test_a_folder_of_parquet_is_refused_by_its_rows(
+    served: str, s3: S3Client
+) -> None:
+    week = next_week()
+    week.loc[302, "orders_placed"] = -1
+    key = put_folder(s3, served, week)
+    s3.put_object(Bucket=served, Key=f"{key}/_SUCCESS", Body=b"")
+    exit_code, log = train(served)
+    assert exit_code == 1
+    assert (
+        f"Delivery s3://{served}/{key} refused: column orders_placed: 1 row is "
+        "negative (-1), the first in row 303; correct"
+    ) in log[-1]

@@ -8,7 +8,6 @@ import pytest
 
 from pipeline.aws import pickling
 from pipeline.aws.artefacts import ATTEMPTS
-from pipeline.aws.formats import DELIVER_LESS, MAX_BYTES, MAX_ROWS
 from pipeline.aws.client import (
     CONNECT_TIMEOUT_SECONDS,
     DEADLINE_SECONDS,
@@ -17,6 +16,7 @@ from pipeline.aws.client import (
     READ_TIMEOUT_SECONDS,
 )
 from pipeline.aws.csv_text import MAX_COLUMNS
+from pipeline.aws.memory import Memory, show
 from tests.stages import s3_proxy
 from tests.stages.faults import (
     LOG,
@@ -65,16 +65,16 @@ def test_faults_that_make_it_wait_end_as_the_page_says() -> None:
 
 
 def test_the_page_tells_the_limits() -> None:
+    memory = Memory(0)
     for row in (
         f"| {READ_TIMEOUT_SECONDS} s, a connection {CONNECT_TIMEOUT_SECONDS} s |",
         f"| a request is tried | {MAX_ATTEMPTS} times, ",
         f"or is not what was listed | {TIMES[ATTEMPTS - 1]} |",
         f"| {DEADLINE_SECONDS:g} s; `{DEADLINE_VARIABLE}` sets",
-        f"| {MAX_BYTES // 2**20} MiB, gzipped or not | a delivery |",
-        f"| {MAX_ROWS:,} rows | a delivery |",
+        f"| a delivery | {show(memory.find_taken(1000, 31_000))} |",
         f"| {MAX_COLUMNS} columns | a delivery |",
         f"| {pickling.MAX_BYTES // 2**20} MiB | a model |",
-        f"most {MAX_BYTES:,} are taken; {DELIVER_LESS}.",
+        f"    {show(memory.find_taken(5_000_000, 160_000_000))} of memory to train on",
     ):
         assert row in PAGE.read_text()
 
