@@ -15,8 +15,8 @@ from pipeline.aws.formats import TooLarge
 # From peaks of the resident memory (VmHWM) of the stage, Linux x86-64, Python 3.12. One
 # thread: 270 MB with 1,000 rows, 670 MB with 20,000 of which no two are alike, 850 MB
 # with 100,000 of 5,000 products. Two: 690 MB with 100,000 of which no two are alike,
-# 1,330 MB with a million like the real ones. Of a million of which no two are alike, only
-# parts were measured: 970 MB for the rows, 540 MB for growing trees in a thread.
+# 1,330 MB with a million like the real ones. Of a million of which no two are alike,
+# only parts were measured: 970 MB for the rows, 540 MB for growing trees in a thread.
 # Bodywork's own process takes 118 MB beside.
 BYTES_ANYWAY = 390 * 10**6
 # Of the first rows: the search looks at so many at a time and no more.

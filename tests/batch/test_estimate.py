@@ -387,7 +387,7 @@ OTHER_FILES = {
         as_parquet(GOOD)[:-100]: "cannot be read as Parquet: ",
         as_parquet(GOOD).replace(b"SKU", b"\xff\xff\xff"): "cannot be read as Parquet",
         as_parquet(swap(GOOD)): "has no column product_code, but product, orders_pl",
-        as_parquet(GOOD.assign(**WIDE)): "has 101 columns, and at most 100 are taken;",
+        as_parquet(GOOD.assign(**WIDE)): "has 101 columns, and at most 100 col",
         as_parquet(GOOD[:0]): "holds no rows; deliver some under a newer timestamp",
         as_parquet(GOOD.assign(lower=1)): "has a column lower, as its estimates do;",
         as_parquet(GOOD.assign(orders_placed=True)): "The column orders_placed of ",

@@ -206,6 +206,8 @@ def test_what_is_measured_of_batches_stands_in_the_table() -> None:
             *("100 MiB", "400 MiB, of 1,001", "25%"),
         ),
     ]
+
+
 def test_growth_is_predicted_by_a_power_of_the_rows_and_a_line() -> None:
     measured = [
         growth.Growth(rows, {"read": 0.2 * time, "train": 0.8 * time}, memory)
