@@ -77,8 +77,6 @@ def estimate_requests(s3_bucket: str) -> None:
             be used, or S3 not be read or written.
         ValueError: The file is none that can be answered; says why.
     """
-    # What Arrow keeps for later would count as ours.
-    pa.set_memory_pool(pa.system_memory_pool())
     started = time.monotonic()
     asked = find_newest_request(s3_bucket)
     model, _ = aws.get_newest_good_model_from_s3(

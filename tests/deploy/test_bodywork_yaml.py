@@ -21,8 +21,11 @@ from moto import mock_aws
 
 from pipeline import aws, report, train_model
 from pipeline.aws.client import s3_client
+from pipeline.aws.multipart import PART_BYTES
+from pipeline.batch.estimate import estimate_requests
 from pipeline.orders import (
     DATASETS_FOLDER,
+    ESTIMATES_FOLDER,
     MODELS_FOLDER,
     REPORTS_FOLDER,
     RUNS_FOLDER,
@@ -207,3 +210,41 @@ def test_each_stage_can_do_its_work_with_its_policy_and_delete_nothing(
             s3_client().delete_object(Bucket=BUCKET, Key=key)
         with pytest.raises(RuntimeError, match="AccessDenied"):
             aws.get_dataset_from_s3(BUCKET, model.train_dataset_key)
+
+
+def test_requests_are_answered_with_a_policy_that_allows_nothing_else(
+    simulated_aws: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with credentials_of("train_model", monkeypatch):
+        train_model.main(BUCKET, 0.5, 0.6, GRID)
+    key = "requests/letter_2021-07-03.csv"
+    # With a row that is refused.
+    asked = b"product_code,orders_placed\nSKU001,5\nSKU001,-1\n"
+    s3_client().put_object(Bucket=BUCKET, Key=key, Body=asked)
+    with credentials_of("estimate_requests", monkeypatch):
+        estimate_requests(BUCKET)
+        estimate_requests(BUCKET)
+        found = aws.find_latest_artefact_on_s3("csv", BUCKET, ESTIMATES_FOLDER)
+        denied = s3_client().exceptions.ClientError
+        with pytest.raises(denied, match="AccessDenied"):
+            s3_client().delete_object(Bucket=BUCKET, Key=found.key)
+        with pytest.raises(denied, match="AccessDenied"):
+            s3_client().put_object(Bucket=BUCKET, Key=key, Body=b"")
+        with pytest.raises(denied, match="AccessDenied"):
+            s3_client().get_object(Bucket=BUCKET, Key=f"{RUNS_FOLDER}/a.json")
+        # What it has begun, it takes back.
+        with pytest.raises(KeyboardInterrupt):
+            with aws.MultipartUpload(BUCKET, f"{ESTIMATES_FOLDER}/new", "") as upload:
+                upload.write(bytes(PART_BYTES))
+                raise KeyboardInterrupt
+    assert "Uploads" not in s3_client().list_multipart_uploads(Bucket=BUCKET)
+    conditions = {
+        str(statement["Condition"])
+        for statement in policy("estimate_requests")["Statement"]
+        if statement["Action"] == "s3:PutObject"
+    }
+    # Whole objects are never overwritten; their parts are no objects yet.
+    assert conditions == {
+        "{'Null': {'s3:if-none-match': 'false'}}",
+        "{'Bool': {'s3:ObjectCreationOperation': 'false'}}",
+    }
