@@ -12,7 +12,7 @@ from pathlib import Path
 
 import matplotlib
 
-from benchmarks import listing, search, serve, start
+from benchmarks import cluster, listing, search, serve, start
 from benchmarks.services import BASELINE, CORES, OURS
 
 RESULTS = Path(__file__).parent / "results"
@@ -32,6 +32,9 @@ def main() -> None:
     measurements = [search.measure(count) for count in GROWTH_ROWS]
     rows += describe_search(measurements)
     speedups["search of 1,000 orders"] = measurements[0].ratio or 1.0
+
+    say("Search on a cluster ...")
+    rows += cluster.describe(*cluster.measure())
 
     say("Start ...")
     ours, baseline = start.measure()
