@@ -24,8 +24,6 @@ from sandbox.orders import make_week as make_orders
 from sandbox.ports import HOST, closed_port
 from tests.search.test_decision_tree_search import Data, make_week
 
-pytestmark = pytest.mark.once
-
 ROOT = Path(__file__).parents[2]
 # Whose winner has to be fitted, and a candidate that shares no work.
 GRID: list[dict[str, list[Any]]] = [
@@ -127,6 +125,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     ]
 
 
+@pytest.mark.once
 @pytest.mark.process
 def test_the_winner_and_all_scores_are_those_of_threads(
     running: Cluster,
@@ -142,6 +141,7 @@ def test_the_winner_and_all_scores_are_those_of_threads(
     assert_same(there, here)
 
 
+@pytest.mark.once
 @pytest.mark.process
 def test_who_uses_the_class_may_bring_any_workers(
     running: Cluster, week: Data, here: DecisionTreeSearchCV
@@ -153,6 +153,7 @@ def test_who_uses_the_class_may_bring_any_workers(
         assert_same(DecisionTreeSearchCV(GRID).fit(*week), here)
 
 
+@pytest.mark.once
 @pytest.mark.process
 def test_the_stage_takes_the_cluster_that_it_is_told(
     running: Cluster, bucket: str
@@ -199,6 +200,7 @@ def test_other_versions_are_told(name: str) -> None:
 
 
 # The last one: little is left of the cluster.
+@pytest.mark.once
 @pytest.mark.process
 def test_what_a_cluster_does_not_do_is_done_here(
     running: Cluster,
