@@ -12,7 +12,16 @@ from pathlib import Path
 
 import matplotlib
 
-from benchmarks import batch, growth, listing, publication, search, serve, start
+from benchmarks import (
+    batch,
+    cluster,
+    growth,
+    listing,
+    publication,
+    search,
+    serve,
+    start,
+)
 from benchmarks.services import BASELINE, CORES, OURS
 
 RESULTS = Path(__file__).parent / "results"
@@ -32,6 +41,9 @@ def main() -> None:
     measurements = [search.measure(count) for count in GROWTH_ROWS]
     rows += describe_search(measurements)
     speedups["search of 1,000 orders"] = measurements[0].ratio or 1.0
+
+    say("Search on a cluster ...")
+    rows += cluster.describe(*cluster.measure())
 
     say("Start ...")
     ours, baseline = start.measure()

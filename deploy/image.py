@@ -1,8 +1,8 @@
 """The name of the runtime image, whose tag is derived from what goes into it.
 
 Print it: python -m deploy.image
-Write it into bodywork.yaml, after a change of the Dockerfile or of what it copies:
---write
+Write it into bodywork.yaml and deploy/dask, after a change of the Dockerfile or of what
+it copies: --write
 """
 
 import re
@@ -13,9 +13,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 DOCKERFILE = "deploy/Dockerfile"
 CONFIGURATION = ROOT / "bodywork.yaml"
+DASK = ROOT / "deploy" / "dask" / "kustomization.yaml"
 
 COPY = re.compile(r"^COPY (?!--from)(.+) \S+$", re.MULTILINE)
 DOCKER_IMAGE = re.compile(r"(?<=^  docker_image: )([^\s:]+):(\S+)$", re.MULTILINE)
+DASK_IMAGE = re.compile(r"(?<=^    newName: )\S+\n    newTag: \S+$", re.MULTILINE)
 TAG_LENGTH = 16
 
 
@@ -52,10 +54,13 @@ def image_name() -> str:
 
 
 def write_image_name() -> None:
-    """Put the image's name into bodywork.yaml."""
-    CONFIGURATION.write_text(
-        DOCKER_IMAGE.sub(image_name(), CONFIGURATION.read_text())
-    )
+    """Put the image's name into bodywork.yaml, and to Dask's workers."""
+    name, _, tag = image_name().partition(":")
+    for path, image, written in (
+        (CONFIGURATION, DOCKER_IMAGE, f"{name}:{tag}"),
+        (DASK, DASK_IMAGE, f"{name}\n    newTag: {tag}"),
+    ):
+        path.write_text(image.sub(written, path.read_text()))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ import logging
 import signal
 import sys
 from datetime import UTC, datetime, timedelta
+from os import environ
 from typing import Any, NamedTuple
 
 from pipeline.logs import StageParser, ending_with_errors
@@ -123,6 +124,9 @@ __all__ = [
 ]
 
 MODEL_NAME = "time-to-dispatch"
+
+# The address of a Dask scheduler whose workers search; without, it is searched here.
+CLUSTER_VARIABLE = "DASK_SCHEDULER_ADDRESS"
 
 RANDOM_STATE = 42
 HYPERPARAM_GRID: dict[str, list[Any]] = {
@@ -418,7 +422,10 @@ def train_model(
     numbers = number_products(data.X_train, data.y_train)
     features = preprocess(data.X_train, numbers)
     search = DecisionTreeSearchCV(
-        hyperparam_grid, scoring="r2", cv=list(split_into_folds(data))
+        hyperparam_grid,
+        scoring="r2",
+        cv=list(split_into_folds(data)),
+        cluster=environ.get(CLUSTER_VARIABLE),
     )
     search.fit(features, data.y_train)
     log.info(

@@ -9,6 +9,7 @@ To be read from the top:
     shared_scores            what those scores are worth, since ties may go otherwise
     tied_nodes, least_error  where ties are, and what is the best they can do
     splits, gains            all splits of nodes, and which of them are equally good
+    workers, cluster         who does it: here, or on a Dask cluster as well
 
 The other modules are what these need: arrays, and what is computed from them.
 """

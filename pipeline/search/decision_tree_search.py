@@ -26,6 +26,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from pipeline.search.arrays import Flags, Floats
 from pipeline.search.branch_and_bound import BranchAndBound
 from pipeline.search.candidates import Parameters, list_candidates, make_tree
+from pipeline.search.cluster import ClusterWorkers
 from pipeline.search.folds import Fold
 from pipeline.search.shared_scores import Certainty
 from pipeline.search.workers import Workers
@@ -49,8 +50,9 @@ class DecisionTreeSearchCV(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     fraction, or random_state as None), are fitted one by one.
 
     Its parts run on threads, on all cores, or on the workers that
-    `joblib.parallel_config` names: other processes, or those of Dask, Ray or Spark,
-    which need this package too. Winner and scores are the same.
+    `joblib.parallel_config` names: other processes, or those of Ray or Spark, which
+    need this package too; or on those of the Dask cluster that `cluster` names. Winner
+    and scores are the same.
 
     Args:
         param_grid: As GridSearchCV takes it: names of parameters of
@@ -60,6 +62,8 @@ class DecisionTreeSearchCV(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         scoring: "r2", the only score whose parts add up over the nodes of a tree. It
             is named so that the call reads, and can be changed, like GridSearchCV's.
         refit: Whether to fit the best candidate on all rows.
+        cluster: The address of a Dask scheduler, such as tcp://dask:8786. What its
+            workers do not answer is done here, with a warning.
 
     Attributes:
         best_index_, best_params_, best_score_: The winner.
@@ -78,11 +82,13 @@ class DecisionTreeSearchCV(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         cv: Any = None,
         scoring: str = "r2",
         refit: bool = True,
+        cluster: str | None = None,
     ) -> None:
         self.param_grid = param_grid
         self.cv = cv
         self.scoring = scoring
         self.refit = refit
+        self.cluster = cluster
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Search the grid.
@@ -110,7 +116,10 @@ class DecisionTreeSearchCV(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         self.n_splits_ = len(folds)
 
         self.n_fits_ = 0
-        with Workers() as workers:
+        here_or_there = (
+            ClusterWorkers(self.cluster, len(labels)) if self.cluster else Workers()
+        )
+        with here_or_there as workers:
             search = BranchAndBound(candidates, folds, workers)
             for name, step in {
                 "Fitted one by one": search.fit_separately,

@@ -1,14 +1,14 @@
-"""The workers of a search, and a line of progress on a terminal."""
+"""The workers of a search here, and a line of progress on a terminal."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from joblib import Parallel, delayed
 from joblib.parallel import get_active_backend
 
-__all__ = ["Workers"]
+__all__ = ["Workers", "show_progress"]
 
 Result = TypeVar("Result")
 
@@ -40,12 +40,19 @@ class Workers:
         arguments: Sequence[tuple[Any, ...]],
     ) -> list[Result]:
         """Apply a function to each tuple of arguments, and show how far it is."""
-        results: list[Result] = []
-        for result in self._parallel(delayed(function)(*each) for each in arguments):
-            results.append(result)
-            if sys.stderr.isatty():
-                progress = f"\r{what}: {len(results)} of {len(arguments)}"
-                print(progress, end="\033[K", file=sys.stderr)
-        if sys.stderr.isatty():
-            print("\r", end="\033[K", file=sys.stderr)
-        return results
+        tasks = (delayed(function)(*each) for each in arguments)
+        return [*show_progress(what, len(arguments), self._parallel(tasks))]
+
+
+def show_progress(
+    what: str, total: int, results: Iterable[Result]
+) -> Iterator[Result]:
+    """Hand results on, and show on a terminal how many have come."""
+    shown = sys.stderr.isatty()
+    for number, result in enumerate(results, 1):
+        if shown:
+            progress = f"\r{what}: {number} of {total}"
+            print(progress, end="\033[K", file=sys.stderr)
+        yield result
+    if shown:
+        print("\r", end="\033[K", file=sys.stderr)

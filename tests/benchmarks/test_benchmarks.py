@@ -3,13 +3,22 @@
 import math
 import os
 import re
+import socket
 from collections.abc import Iterator
 from datetime import datetime
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import pytest
 
-from benchmarks import batch, growth, listing, publication, search, serve
+from benchmarks import (
+    batch,
+    cluster,
+    growth,
+    listing,
+    publication,
+    search,
+    serve,
+)
 from benchmarks.services import (
     BASELINE,
     BODY,
@@ -162,6 +171,37 @@ def test_the_search_is_measured_against_gridsearchcv(
     measured = search.measure(rows=300)
     assert measured.same_winner
     assert measured.ratio is not None and "the same winner" in search.describe(measured)
+
+
+def test_more_workers_are_predicted_from_the_time_of_each_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    steps = [[3.0, 1.0, 1.0, 1.0], [2.0]]
+    measured = cluster.Measurement(100, 5.0, steps, {})
+    # 0.1 s for each of five tasks, and a second for what is sent to each worker.
+    sent = int(cluster.BYTES_PER_SECOND)
+    predicted = [cluster.predict(measured, n, 0.1, sent) for n in (1, 2, 4)]
+    assert predicted == pytest.approx([8 + 1.5, 5 + 2.5, 5 + 4.5])
+
+    monkeypatch.setattr(cluster, "HYPERPARAM_GRID", {"random_state": [42]})
+    [threads], _ = cluster.measure([300], workers=())
+    assert threads.steps and threads.tasks >= 5
+    assert all(seconds > 0 for step in threads.steps for seconds in step)
+
+
+def test_the_relay_counts_the_bytes_of_both_directions() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        with cluster.relay(address) as (relayed, wire):
+            port = urlsplit(relayed).port
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                there, _ = server.accept()
+                with there:
+                    client.sendall(b"12345")
+                    assert there.recv(5, socket.MSG_WAITALL) == b"12345"
+                    there.sendall(b"123")
+                    assert client.recv(3, socket.MSG_WAITALL) == b"123"
+            assert wire.take() == (5, 3)
 
 
 def test_what_is_measured_of_serving_stands_in_the_table() -> None:
