@@ -68,6 +68,7 @@ def main() -> None:
 
     say("Publication ...")
     rows += publication.describe(publication.measure())
+
     say("Growth ...")
     for kind, measured in growth.measure_all(growth.MOST):
         rows += growth.describe(kind, measured)
