@@ -29,7 +29,7 @@ from sandbox.weeks import Happening, make_orders, run_week
 from tests.pages.history import NOW, make_record
 from tests.programs import run_here
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.once, pytest.mark.process]
 
 GRID = {"random_state": [42], "max_depth": [8], "min_samples_leaf": [2]}
 WEEK = timedelta(weeks=1)

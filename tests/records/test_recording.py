@@ -27,7 +27,7 @@ from sandbox.orders import make_week
 from tests.programs import run_here
 from tests.records.webhook import Webhook
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.once, pytest.mark.process]
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 GRID = {"random_state": [42], "max_depth": [8], "min_samples_leaf": [5]}
