@@ -5,6 +5,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from math import inf, isnan, nan
+from pathlib import Path
 
 import pytest
 from pandas import DataFrame
@@ -106,6 +107,20 @@ def test_a_good_run_and_the_next_are_recorded_whole(bucket: str) -> None:
     ]
     assert record.versions["scikit-learn"] and record.versions["python"]
     assert record.memory_peak_bytes is not None and record.memory_peak_bytes > 2**26
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS has no /proc")
+def test_memory_is_that_of_the_run_and_not_of_who_started_it() -> None:
+    asked = "from pipeline.records import recorder as r; print(r.measure_memory_peak())"
+    program = f"[sys.executable, '-c', {asked!r}]"
+    large = f"bytearray(2**29); os.execv(sys.executable, {program})"
+    peak = subprocess.run(
+        [sys.executable, "-c", f"import os, sys; {large}"],
+        env={"PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        check=True,
+    ).stdout
+    assert 2**24 < int(peak) < 2**28
 
 
 def test_a_refused_model_is_recorded_with_what_it_was_refused_for(bucket: str) -> None:
