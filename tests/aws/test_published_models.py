@@ -131,6 +131,7 @@ def test_it_is_compared_as_champion(published: Published, bucket: str) -> None:
 
 
 @pytest.mark.once
+@pytest.mark.thorough
 def test_its_estimator_is_what_answered(published: Published, bucket: str) -> None:
     if published.scikit_learn != version("scikit-learn"):
         pytest.skip("an estimator is read by the release that made it alone")
@@ -166,6 +167,7 @@ def test_it_is_listed_and_verified(
 
 
 @pytest.mark.once
+@pytest.mark.thorough
 def test_how_sure_it_is_and_what_stands_behind_it_is_read(
     published: Published, bucket: str
 ) -> None:
@@ -185,6 +187,7 @@ def test_how_sure_it_is_and_what_stands_behind_it_is_read(
 
 
 @pytest.mark.once
+@pytest.mark.thorough
 def test_it_is_put_back(
     published: Published,
     s3: S3Client,

@@ -174,6 +174,7 @@ def test_the_stage_takes_the_cluster_that_it_is_told(
     assert "WARNING" not in process.stdout
 
 
+@pytest.mark.thorough
 def test_what_no_cluster_is_there_for_is_searched_here(
     week: Data,
     here: DecisionTreeSearchCV,

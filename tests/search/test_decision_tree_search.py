@@ -305,6 +305,7 @@ def test_shows_progress_on_a_terminal_only(
     assert "Grown for all candidates: 10 of 10" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_passes_the_checks_of_scikit_learn() -> None:
     search = DecisionTreeSearchCV({"max_depth": [1, None], "random_state": [0]}, cv=2)
 

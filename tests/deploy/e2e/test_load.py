@@ -27,6 +27,7 @@ def estimate(hours: object = 8.5, second: int = 0) -> bytes:
     return json.dumps(answer).encode()
 
 
+@pytest.mark.thorough
 def test_requests_are_made_at_a_steady_rate_and_counted_by_model() -> None:
     asked = count()
     started = time.monotonic()
