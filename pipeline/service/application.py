@@ -15,7 +15,7 @@ from pipeline.service.documentation import PATH as DOCS
 from pipeline.service.documentation import add_documentation
 from pipeline.service.json_route import ENCODED, NOT_JSON, JsonRoute, too_large
 from pipeline.service.refusals import Refused, make_failure
-from pipeline.service.request_limits import FAILURE, REFUSALS, refusal_log
+from pipeline.service.refused_requests import FAILURE, REFUSALS, refusal_log
 from pipeline.service.service_metrics import (
     ContinuedCollector,
     ServiceMetrics,

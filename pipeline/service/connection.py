@@ -7,14 +7,16 @@ from functools import cache
 
 from pipeline.service.connection_pool import ConnectionPool, Place
 from pipeline.service.exchange import STATUS_LINES, Exchange
-from pipeline.service.request_limits import (
+from pipeline.service.refused_requests import (
     FAILURE,
-    MAX_HEAD_BYTES,
-    MAX_UNREAD_BYTES,
     REFUSALS,
-    RETRY_AFTER_SECONDS,
     NotTaken,
     refusal_log,
+)
+from pipeline.service.request_limits import (
+    MAX_HEAD_BYTES,
+    MAX_UNREAD_BYTES,
+    RETRY_AFTER_SECONDS,
 )
 from pipeline.service.request_parser import (
     ChunkedBody,

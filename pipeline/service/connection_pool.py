@@ -9,12 +9,12 @@ from typing import Protocol, TypeAlias
 
 from starlette.types import ASGIApp
 
+from pipeline.service.refused_requests import NotTaken
 from pipeline.service.request_limits import (
     KEEP_ALIVE_SECONDS,
     MAX_HELD_BYTES,
     MAX_SECONDS,
     MAX_UNREAD_CONNECTIONS,
-    NotTaken,
 )
 from pipeline.service.response_headers import RESPONSE_HEADERS
 

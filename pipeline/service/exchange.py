@@ -8,7 +8,6 @@ from time import perf_counter
 from starlette.types import Message, Scope
 
 from pipeline.service.connection_pool import PooledConnection
-from pipeline.service.request_limits import ARRIVED
 from pipeline.service.request_parser import Head
 
 ASGI = {"version": "3.0", "spec_version": "2.3"}
@@ -16,6 +15,8 @@ STATUS_LINES = {
     status.value: f"HTTP/1.1 {status} {status.phrase}\r\n".encode()
     for status in HTTPStatus
 }
+# Where the state of a request says when it was there as a whole (perf_counter).
+ARRIVED = "arrived"
 # Their answers have no body.
 BODILESS = (204, 304)
 

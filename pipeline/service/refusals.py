@@ -7,7 +7,7 @@ from pydantic_core import to_json
 
 from pipeline.service.faults import Fault
 from pipeline.service.json_response import JsonResponse
-from pipeline.service.request_limits import FAILURE
+from pipeline.service.refused_requests import FAILURE
 
 
 class Refused(Exception):

@@ -6,8 +6,6 @@ where places or memory run out, who has been waited for longest makes room.
 
 import resource
 
-from pipeline.service.refusal_log import RefusalLog
-
 # From the first letter of the request line to the empty line after the headers.
 MAX_HEAD_BYTES = 8 * 1024
 MAX_HEADERS = 100
@@ -40,26 +38,6 @@ MAX_UNREAD_BYTES = 8 * 1024
 # That have more.
 MAX_UNREAD_CONNECTIONS = 100
 RETRY_AFTER_SECONDS = 1
-
-# Where the state of a request says when it was there as a whole (perf_counter).
-ARRIVED = "arrived"
-
-# What is refused, by status; the documentation lists the same.
-REFUSALS = {
-    400: "The request is not valid HTTP or JSON.",
-    408: f"The request did not arrive whole within {MAX_SECONDS} seconds.",
-    413: f"The body is larger than {MAX_BODY_BYTES} bytes.",
-    431: f"The request line and headers are larger than {MAX_HEAD_BYTES} bytes, "
-    f"or there are more than {MAX_HEADERS} headers.",
-    503: "The service has too much to do; try again after Retry-After seconds.",
-}
-FAILURE = "The service failed to answer; its log says why."
-
-refusal_log = RefusalLog()
-
-
-class NotTaken(Exception):
-    """A request is not taken; its argument is the status of the answer."""
 
 
 def allow_connections() -> int:

@@ -12,11 +12,11 @@ from fastapi import FastAPI
 
 from pipeline.service.following import following
 from pipeline.service.graceful_shutdown import GracefulServer
+from pipeline.service.refused_requests import refusal_log
 from pipeline.service.request_limits import (
     RECEIVE_BUFFER_BYTES,
     SEND_BUFFER_BYTES,
     allow_connections,
-    refusal_log,
 )
 
 DEFAULT_HOST = "0.0.0.0"

@@ -14,7 +14,7 @@ from starlette.types import Message
 from pipeline import aws
 from pipeline.estimator import RANGES, Ranges
 from pipeline.serve_model import create_app
-from pipeline.service.request_limits import ARRIVED
+from pipeline.service.exchange import ARRIVED
 
 V0_1 = "/api/v0.1/time_to_dispatch"
 V0_2 = "/api/v0.2/times_to_dispatch"

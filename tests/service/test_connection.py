@@ -10,8 +10,8 @@ from hypothesis import given, strategies
 from starlette.types import Receive, Scope, Send
 
 from pipeline.service import request_parser
+from pipeline.service.refused_requests import FAILURE
 from pipeline.service.request_limits import (
-    FAILURE,
     MAX_BODY_BYTES,
     MAX_LONG_REQUESTS,
     MAX_WAITING_REQUESTS,

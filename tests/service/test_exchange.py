@@ -6,7 +6,7 @@ import logging
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from pipeline.service.request_limits import FAILURE
+from pipeline.service.refused_requests import FAILURE
 from tests.service.connections import Connection, Server, on_a_moved_clock
 from tests.service.test_request_limits import MOMENT, REQUEST, answers
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.service import connection, connection_pool, refusal_log
+from pipeline.service import connection, connection_pool, refused_requests
 from pipeline.service.request_limits import (
     KEEP_ALIVE_SECONDS,
     MAX_CONNECTIONS,
@@ -44,7 +44,7 @@ SWEPT = connection_pool.SWEEP_SECONDS + MOMENT
 @pytest.fixture(autouse=True)
 def left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Leave alone what others count."""
-    monkeypatch.setattr(connection, "refusal_log", refusal_log.RefusalLog())
+    monkeypatch.setattr(connection, "refusal_log", refused_requests.RefusalLog())
     yield
 
 
@@ -281,12 +281,12 @@ async def test_refusals_are_logged_anew_when_their_time_is_over(
         server.connect(saying=b"garbage\r\n\r\n")
 
     refuse()
-    await asyncio.sleep(refusal_log.SECONDS - MOMENT)
+    await asyncio.sleep(refused_requests.SECONDS - MOMENT)
     refuse()
     assert not caplog.records
     await asyncio.sleep(2 * MOMENT)
     refuse()
-    await asyncio.sleep(refusal_log.SECONDS + MOMENT)
+    await asyncio.sleep(refused_requests.SECONDS + MOMENT)
     assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
         (logging.WARNING, "Refused requests within 60 seconds: 2 with 400."),
         (logging.WARNING, "Refused requests within 60 seconds: 1 with 400."),

@@ -19,7 +19,7 @@ from pipeline.service.counted_route import CountedRoute
 from pipeline.service.faults import MAX_FAULTS, make_presentable
 from pipeline.service.json_route import JsonRoute, check_headers
 from pipeline.service.refusals import Refused
-from pipeline.service.request_limits import FAILURE
+from pipeline.service.refused_requests import FAILURE
 from tests.service.applications import (
     CURVES,
     JSON,

@@ -18,8 +18,8 @@ import httpx2 as httpx
 import pytest
 
 from pipeline.aws.client import s3_client
+from pipeline.service.refused_requests import FAILURE
 from pipeline.service.request_limits import (
-    FAILURE,
     MAX_BODY_BYTES,
     MAX_HEAD_BYTES,
     MAX_WAITING_REQUESTS,
