@@ -6,9 +6,10 @@ Usage: python -m benchmarks.uncounted_service S3_BUCKET
 import sys
 
 from pipeline import aws
+from pipeline.connections import serve
 from pipeline.orders import MODELS_FOLDER
 from pipeline.serve_model import create_app
-from pipeline.service import EstimateMetrics, serve
+from pipeline.service import EstimateMetrics
 
 
 def count_nothing(*_: object) -> None:

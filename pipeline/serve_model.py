@@ -26,6 +26,7 @@ from fastapi import FastAPI
 from fastapi.responses import Response
 
 from pipeline import aws
+from pipeline.connections import serve
 from pipeline.estimator import Curve, read_curves, read_products, read_ranges
 from pipeline.orders import MODELS_FOLDER
 from pipeline.publication import Follower, is_address
@@ -39,7 +40,6 @@ from pipeline.service import (
     add_estimates,
     add_metrics,
     create_service,
-    serve,
 )
 
 __all__ = ["create_app", "main"]

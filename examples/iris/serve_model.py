@@ -21,7 +21,8 @@ from pydantic import BaseModel
 
 from examples.iris import flowers
 from pipeline import aws
-from pipeline.service import Readiness, add_endpoint, create_service, serve
+from pipeline.connections import serve
+from pipeline.service import Readiness, add_endpoint, create_service
 
 DESCRIPTION = "Which species is this iris? Measure its sepals and petals, in cm."
 

@@ -1,4 +1,4 @@
-"""HTTP: requests and answers, limits, shutdown, documentation, metrics."""
+"""What is asked and answered: routes, estimates, documentation, metrics."""
 
 from pipeline.service.answers import Readiness
 from pipeline.service.application import (
@@ -18,10 +18,8 @@ from pipeline.service.estimates import (
 )
 from pipeline.service.json_response import JsonResponse
 from pipeline.service.many_estimates import add_estimates
-from pipeline.service.server import DEFAULT_PORT, serve
 
 __all__ = [
-    "DEFAULT_PORT",
     "Estimate",
     "EstimateMetrics",
     "Example",
@@ -36,5 +34,4 @@ __all__ = [
     "add_metrics",
     "create_service",
     "make_request_model",
-    "serve",
 ]

@@ -9,13 +9,13 @@ from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
 from pipeline import aws
+from pipeline.connections import FAILURE, REFUSALS, refusal_log
 from pipeline.service.answers import InvalidRequest, Liveness, Readiness, Refusal
 from pipeline.service.counted_route import CountedRoute
 from pipeline.service.documentation import PATH as DOCS
 from pipeline.service.documentation import add_documentation
 from pipeline.service.json_route import ENCODED, NOT_JSON, JsonRoute, too_large
 from pipeline.service.refusals import Refused, make_failure
-from pipeline.service.refused_requests import FAILURE, REFUSALS, refusal_log
 from pipeline.service.service_metrics import (
     ContinuedCollector,
     ServiceMetrics,

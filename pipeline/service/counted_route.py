@@ -12,11 +12,10 @@ from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 from starlette.types import Receive, Scope, Send
 
-from pipeline.service.exchange import ARRIVED
+from pipeline.connections import ARRIVED, refusal_log
 from pipeline.service.histogram import Histogram
 from pipeline.service.json_response import JsonResponse
 from pipeline.service.refusals import Refused, make_failure
-from pipeline.service.refused_requests import refusal_log
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from fastapi import Response
 from pydantic_core import to_json
 
+from pipeline.connections import FAILURE
 from pipeline.service.faults import Fault
 from pipeline.service.json_response import JsonResponse
-from pipeline.service.refused_requests import FAILURE
 
 
 class Refused(Exception):

@@ -25,10 +25,9 @@ from prometheus_client.registry import Collector
 from starlette.routing import BaseRoute
 
 from pipeline import aws
+from pipeline.connections import ARRIVED, refusal_log
 from pipeline.service.counted_route import CountedRoute
-from pipeline.service.exchange import ARRIVED
 from pipeline.service.json_route import JsonRoute
-from pipeline.service.refused_requests import refusal_log
 
 PATH = "/metrics"
 # Instead of its path, for a request to none of ours, and for one that was not read.

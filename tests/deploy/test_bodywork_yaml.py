@@ -30,7 +30,7 @@ from pipeline.orders import (
     REPORTS_FOLDER,
     RUNS_FOLDER,
 )
-from pipeline.service import DEFAULT_PORT
+from pipeline.connections import DEFAULT_PORT
 from sandbox.orders import deliver_week, make_week
 from sandbox.s3_server import make_bucket
 

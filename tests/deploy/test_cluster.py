@@ -20,11 +20,11 @@ from deploy.releases.bodywork import ENDING_SECONDS
 from deploy.releases.lease import WAIT_SECONDS
 from deploy.releases.weekly_run import DEPLOYMENT_SECONDS
 from pipeline import aws
-from pipeline.service.graceful_shutdown import (
+from pipeline.connections.graceful_shutdown import (
     MAX_ACCEPTING_SECONDS,
     MAX_ANSWERING_SECONDS,
 )
-from pipeline.service.request_limits import KEEP_ALIVE_SECONDS
+from pipeline.connections.request_limits import KEEP_ALIVE_SECONDS
 from pipeline.serve_model import create_app
 from tests.deploy.test_bodywork_yaml import CONFIGURATION, ROOT, STAGES
 from tests.stages.services import DATASET, ENDPOINT

@@ -12,9 +12,9 @@ from sklearn.dummy import DummyRegressor
 from starlette.types import Message
 
 from pipeline import aws
+from pipeline.connections import ARRIVED
 from pipeline.estimator import RANGES, Ranges
 from pipeline.serve_model import create_app
-from pipeline.service.exchange import ARRIVED
 
 V0_1 = "/api/v0.1/time_to_dispatch"
 V0_2 = "/api/v0.2/times_to_dispatch"

@@ -14,12 +14,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, ValidationError
 
+from pipeline.connections import FAILURE
 from pipeline.service import Readiness, add_endpoint, create_service
 from pipeline.service.counted_route import CountedRoute
 from pipeline.service.faults import MAX_FAULTS, make_presentable
 from pipeline.service.json_route import JsonRoute, check_headers
 from pipeline.service.refusals import Refused
-from pipeline.service.refused_requests import FAILURE
 from tests.service.applications import (
     CURVES,
     JSON,

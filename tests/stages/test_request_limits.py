@@ -18,8 +18,8 @@ import httpx2 as httpx
 import pytest
 
 from pipeline.aws.client import s3_client
-from pipeline.service.refused_requests import FAILURE
-from pipeline.service.request_limits import (
+from pipeline.connections import FAILURE
+from pipeline.connections.request_limits import (
     MAX_BODY_BYTES,
     MAX_HEAD_BYTES,
     MAX_WAITING_REQUESTS,
@@ -293,9 +293,9 @@ SERVE_A_BROKEN_MODEL = """
 from math import inf
 from sklearn.tree import DecisionTreeRegressor
 from pipeline import aws
+from pipeline.connections import serve
 from pipeline.logs import configure_logger
 from pipeline.serve_model import create_app
-from pipeline.service import serve
 from tests.stages.services import DATASET
 configure_logger()
 tree = DecisionTreeRegressor().fit([[0.0, 0.0], [1.0, 0.0]], [1.0, 2.0])
@@ -520,8 +520,8 @@ GREED = 16
 SERVE_IN_A_HURRY = """
 import sys
 from pipeline import serve_model
+from pipeline.connections import connection_pool
 from pipeline.logs import configure_logger
-from pipeline.service import connection_pool
 
 connection_pool.MAX_SECONDS = 1
 configure_logger()
@@ -532,7 +532,7 @@ serve_model.main(sys.argv[1])
 @pytest.mark.once
 @pytest.mark.process
 def test_who_makes_it_wait_is_let_go(bucket: str) -> None:
-    """Each time limit by itself: tests/service/test_request_limits.py."""
+    """Each time limit by itself: tests/connections/test_request_limits.py."""
     persist(bucket)
     greed = BIG_REQUEST * GREED
     with (

@@ -10,10 +10,10 @@ from os import environ
 
 from fastapi import FastAPI
 
-from pipeline.service.following import following
-from pipeline.service.graceful_shutdown import GracefulServer
-from pipeline.service.refused_requests import refusal_log
-from pipeline.service.request_limits import (
+from pipeline.connections.following import following
+from pipeline.connections.graceful_shutdown import GracefulServer
+from pipeline.connections.refused_requests import refusal_log
+from pipeline.connections.request_limits import (
     RECEIVE_BUFFER_BYTES,
     SEND_BUFFER_BYTES,
     allow_connections,
@@ -35,7 +35,7 @@ def serve(
     """Answer on HOST and PORT until SIGTERM, SIGINT or SIGHUP, and all that have asked.
 
     Args:
-        app: One that create_service has made.
+        app: One that create_service of pipeline.service has made.
         find_newer: Asked time and again, in a thread of its own, for an application
             that is to answer from then on; returns None if there is none.
 

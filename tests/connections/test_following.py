@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from fastapi import FastAPI
 
-from pipeline.service import following
+from pipeline.connections import following
 from tests.service.applications import V0_1, V0_2, ask, make_app
 
 pytestmark = pytest.mark.once

@@ -9,14 +9,14 @@ from typing import Protocol, TypeAlias
 
 from starlette.types import ASGIApp
 
-from pipeline.service.refused_requests import NotTaken
-from pipeline.service.request_limits import (
+from pipeline.connections.refused_requests import NotTaken
+from pipeline.connections.request_limits import (
     KEEP_ALIVE_SECONDS,
     MAX_HELD_BYTES,
     MAX_SECONDS,
     MAX_UNREAD_CONNECTIONS,
 )
-from pipeline.service.response_headers import RESPONSE_HEADERS
+from pipeline.connections.response_headers import RESPONSE_HEADERS
 
 SWEEP_SECONDS = 1.0
 

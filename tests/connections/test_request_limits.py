@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.service import connection, connection_pool, refused_requests
-from pipeline.service.request_limits import (
+from pipeline.connections import connection, connection_pool, refused_requests
+from pipeline.connections.request_limits import (
     KEEP_ALIVE_SECONDS,
     MAX_CONNECTIONS,
     MAX_HEAD_BYTES,
@@ -22,9 +22,9 @@ from pipeline.service.request_limits import (
     MIN_CONNECTIONS,
     RESERVED_FILES,
 )
-from pipeline.service.request_queue import QUICK_IN_A_ROUND
-from pipeline.service.server import ACCEPTED
-from tests.service.connections import (
+from pipeline.connections.request_queue import QUICK_IN_A_ROUND
+from pipeline.connections.server import ACCEPTED
+from tests.connections.moved_clock import (
     BIG,
     Connection,
     Server,

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import Counter
 
-from pipeline.service.request_limits import (
+from pipeline.connections.request_limits import (
     MAX_BODY_BYTES,
     MAX_HEAD_BYTES,
     MAX_HEADERS,

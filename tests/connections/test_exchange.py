@@ -6,9 +6,9 @@ import logging
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from pipeline.service.refused_requests import FAILURE
-from tests.service.connections import Connection, Server, on_a_moved_clock
-from tests.service.test_request_limits import MOMENT, REQUEST, answers
+from pipeline.connections import FAILURE
+from tests.connections.moved_clock import Connection, Server, on_a_moved_clock
+from tests.connections.test_request_limits import MOMENT, REQUEST, answers
 
 
 def start(*headers: tuple[bytes, bytes], status: int = 200) -> Message:

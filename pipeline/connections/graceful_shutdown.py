@@ -10,9 +10,9 @@ from contextlib import suppress
 import uvicorn
 from starlette.types import ASGIApp
 
-from pipeline.service.connection import Connection
-from pipeline.service.connection_pool import ConnectionPool, PooledConnection
-from pipeline.service.request_queue import RequestQueue
+from pipeline.connections.connection import Connection
+from pipeline.connections.connection_pool import ConnectionPool, PooledConnection
+from pipeline.connections.request_queue import RequestQueue
 
 # Kubernetes sends SIGTERM while its nodes may still send new connections here, and
 # SIGKILL when the pod's grace is over: 30 seconds, where nothing else is set.

@@ -9,9 +9,9 @@ from typing import Any, ParamSpec
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pipeline.service.connection import Connection as Protocol
-from pipeline.service.connection_pool import ConnectionPool
-from pipeline.service.request_queue import RequestQueue
+from pipeline.connections.connection import Connection as Protocol
+from pipeline.connections.connection_pool import ConnectionPool
+from pipeline.connections.request_queue import RequestQueue
 
 Parameters = ParamSpec("Parameters")
 

@@ -9,7 +9,7 @@ from threading import Event, Thread
 from fastapi import FastAPI
 from fastapi.dependencies import models as fastapi_caches
 
-from pipeline.service.graceful_shutdown import GracefulServer
+from pipeline.connections.graceful_shutdown import GracefulServer
 
 # How often it is asked whether there is a newer one.
 POLL_SECONDS = 0.2

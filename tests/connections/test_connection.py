@@ -9,16 +9,15 @@ import pytest
 from hypothesis import given, strategies
 from starlette.types import Receive, Scope, Send
 
-from pipeline.service import request_parser
-from pipeline.service.refused_requests import FAILURE
-from pipeline.service.request_limits import (
+from pipeline.connections import FAILURE, request_parser
+from pipeline.connections.request_limits import (
     MAX_BODY_BYTES,
     MAX_LONG_REQUESTS,
     MAX_WAITING_REQUESTS,
 )
-from pipeline.service.request_queue import QUICK_IN_A_ROUND
-from tests.service.connections import Server, Watched, answer, on_a_moved_clock
-from tests.service.test_request_limits import (
+from pipeline.connections.request_queue import QUICK_IN_A_ROUND
+from tests.connections.moved_clock import Server, Watched, answer, on_a_moved_clock
+from tests.connections.test_request_limits import (
     BIG_REQUEST,
     MOMENT,
     REQUEST,

@@ -5,26 +5,26 @@ import json
 import logging
 from functools import cache
 
-from pipeline.service.connection_pool import ConnectionPool, Place
-from pipeline.service.exchange import STATUS_LINES, Exchange
-from pipeline.service.refused_requests import (
+from pipeline.connections.connection_pool import ConnectionPool, Place
+from pipeline.connections.exchange import STATUS_LINES, Exchange
+from pipeline.connections.refused_requests import (
     FAILURE,
     REFUSALS,
     NotTaken,
     refusal_log,
 )
-from pipeline.service.request_limits import (
+from pipeline.connections.request_limits import (
     MAX_HEAD_BYTES,
     MAX_UNREAD_BYTES,
     RETRY_AFTER_SECONDS,
 )
-from pipeline.service.request_parser import (
+from pipeline.connections.request_parser import (
     ChunkedBody,
     Head,
     parse_chunks,
     parse_head,
 )
-from pipeline.service.request_queue import RequestQueue
+from pipeline.connections.request_queue import RequestQueue
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 # What a parsed header takes beyond its bytes.

@@ -7,8 +7,8 @@ from time import perf_counter
 
 from starlette.types import Message, Scope
 
-from pipeline.service.connection_pool import PooledConnection
-from pipeline.service.request_parser import Head
+from pipeline.connections.connection_pool import PooledConnection
+from pipeline.connections.request_parser import Head
 
 ASGI = {"version": "3.0", "spec_version": "2.3"}
 STATUS_LINES = {

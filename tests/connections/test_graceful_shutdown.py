@@ -7,17 +7,17 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from pipeline.service import graceful_shutdown
-from pipeline.service.connection import Connection
-from pipeline.service.graceful_shutdown import (
+from pipeline.connections import graceful_shutdown
+from pipeline.connections.connection import Connection
+from pipeline.connections.graceful_shutdown import (
     ARRIVAL_SECONDS,
     MAX_ACCEPTING_SECONDS,
     MAX_ARRIVAL_SECONDS,
     QUIET_SECONDS,
     GracefulServer,
 )
-from pipeline.service.server import open_port
-from tests.service.connections import Server, answer, on_a_moved_clock
+from pipeline.connections.server import open_port
+from tests.connections.moved_clock import Server, answer, on_a_moved_clock
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
 MOMENT = 0.01

@@ -17,8 +17,12 @@ from httptools import (
     parse_url,
 )
 
-from pipeline.service.refused_requests import NotTaken
-from pipeline.service.request_limits import MAX_BODY_BYTES, MAX_HEAD_BYTES, MAX_HEADERS
+from pipeline.connections.refused_requests import NotTaken
+from pipeline.connections.request_limits import (
+    MAX_BODY_BYTES,
+    MAX_HEAD_BYTES,
+    MAX_HEADERS,
+)
 
 HOST = re.compile(rb"[\w.~!$&'()*+,;=%:\[\]-]*")
 UPGRADE = re.compile(rb"\r\nupgrade:[^\r]*", re.IGNORECASE)

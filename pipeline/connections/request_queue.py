@@ -15,8 +15,8 @@ from bisect import insort
 from itertools import count
 from typing import TypeAlias
 
-from pipeline.service.exchange import Exchange
-from pipeline.service.request_limits import (
+from pipeline.connections.exchange import Exchange
+from pipeline.connections.request_limits import (
     MAX_LONG_REQUESTS,
     MAX_QUICK_BODY_BYTES,
     MAX_WAITING_REQUESTS,
