@@ -200,14 +200,13 @@ class Connection(asyncio.Protocol):
         """Take the body from what has come, or None if it has not come whole."""
         assert self.head is not None
         received = self.received
-        if self.head.body_bytes is not None:
-            end: int | None = self.head.body_bytes
-            is_whole = len(received) >= self.head.body_bytes
-        else:
+        end = self.head.body_bytes
+        if end is None:
             self.chunks = self.chunks or ChunkedBody()
             end = self.chunks.find_end(received)
-            is_whole = end is not None
-        if not is_whole:
+        elif len(received) < end:
+            end = None
+        if end is None:
             if self.head.expects_continue and not received:
                 self.transport.write(CONTINUE)
             self.begin_to_arrive()
