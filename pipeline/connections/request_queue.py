@@ -83,11 +83,11 @@ class RequestQueue:
     def begin_round(self) -> None:
         """Begin as many requests as a round may have."""
         self.is_waiting = False
-        beginning = self.quick[:QUICK_IN_A_ROUND] + self.long[:1]
-        self.begun = len(self.quick[:QUICK_IN_A_ROUND])
+        quick, long = self.quick[:QUICK_IN_A_ROUND], self.long[:1]
         del self.quick[:QUICK_IN_A_ROUND]
         del self.long[:1]
-        for _, _, exchange in beginning:
+        self.begun = len(quick)
+        for _, _, exchange in quick + long:
             exchange.begin()
-        if beginning:
+        if quick or long:
             self.wait_for_round()
