@@ -15,7 +15,12 @@ from pipeline.connections.request_queue import RequestQueue
 
 Parameters = ParamSpec("Parameters")
 
+REQUEST = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
+BIG_REQUEST = b"GET /big HTTP/1.1\r\nHost: test\r\n\r\n"
+# What BIG_REQUEST is answered.
 BIG = b"x" * 2**20
+# For all that is on its way to happen, and no time limit to pass (seconds).
+MOMENT = 0.01
 
 
 class MovedClock(asyncio.SelectorEventLoop):
@@ -219,3 +224,8 @@ class Connection(asyncio.Transport):
     def _lose(self) -> None:
         self._is_lost = True
         clock().call_soon(self.protocol.connection_lost, None)
+
+
+def answers(client: Connection, status: int = 200) -> int:
+    """How many answers a client has read, of one status."""
+    return client.received.count(b"HTTP/1.1 %d " % status)

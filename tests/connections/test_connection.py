@@ -16,12 +16,15 @@ from pipeline.connections.request_limits import (
     MAX_WAITING_REQUESTS,
 )
 from pipeline.connections.request_queue import QUICK_IN_A_ROUND
-from tests.connections.moved_clock import Server, Watched, answer, on_a_moved_clock
-from tests.connections.test_request_limits import (
+from tests.connections.moved_clock import (
     BIG_REQUEST,
     MOMENT,
     REQUEST,
+    Server,
+    Watched,
+    answer,
     answers,
+    on_a_moved_clock,
 )
 
 CHUNKED = b"POST /c HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -7,8 +7,14 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from pipeline.connections import FAILURE
-from tests.connections.moved_clock import Connection, Server, on_a_moved_clock
-from tests.connections.test_request_limits import MOMENT, REQUEST, answers
+from tests.connections.moved_clock import (
+    MOMENT,
+    REQUEST,
+    Connection,
+    Server,
+    answers,
+    on_a_moved_clock,
+)
 
 
 def start(*headers: tuple[bytes, bytes], status: int = 200) -> Message:

@@ -17,10 +17,13 @@ from pipeline.connections.graceful_shutdown import (
     GracefulServer,
 )
 from pipeline.connections.server import open_port
-from tests.connections.moved_clock import Server, answer, on_a_moved_clock
-
-REQUEST = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
-MOMENT = 0.01
+from tests.connections.moved_clock import (
+    MOMENT,
+    REQUEST,
+    Server,
+    answer,
+    on_a_moved_clock,
+)
 
 
 class Ending:

@@ -26,17 +26,17 @@ from pipeline.connections.request_queue import QUICK_IN_A_ROUND
 from pipeline.connections.server import ACCEPTED
 from tests.connections.moved_clock import (
     BIG,
-    Connection,
+    BIG_REQUEST,
+    MOMENT,
+    REQUEST,
     Server,
     Watched,
+    answers,
     on_a_moved_clock,
 )
 from tests.stages.services import ROOT
 
-REQUEST = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
-BIG_REQUEST = b"GET /big HTTP/1.1\r\nHost: test\r\n\r\n"
 HEAD = b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n"
-MOMENT = 0.01
 # The clock is looked at once a second.
 SWEPT = connection_pool.SWEEP_SECONDS + MOMENT
 
@@ -46,11 +46,6 @@ def left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Leave alone what others count."""
     monkeypatch.setattr(connection, "refusal_log", refused_requests.RefusalLog())
     yield
-
-
-def answers(client: Connection, status: int = 200) -> int:
-    """How many answers a client has read, of one status."""
-    return client.received.count(b"HTTP/1.1 %d " % status)
 
 
 @on_a_moved_clock
