@@ -12,7 +12,6 @@ from contextlib import suppress
 from textwrap import shorten
 from threading import Thread
 from time import monotonic
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pipeline.search.folds import Fold
@@ -68,20 +67,12 @@ class ClusterWorkers(Workers):
 
     def __enter__(self) -> Self:
         super().__enter__()
+        self.callback(self._disconnect)
         try:
             self._connect()
         except Exception as error:
             self._give_up(error)
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._disconnect()
-        super().__exit__(kind, error, traceback)
 
     def apply(
         self,

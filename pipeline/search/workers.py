@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from types import TracebackType
+from contextlib import ExitStack
 from typing import Any, Self, TypeVar
 
 from joblib import Parallel, delayed
@@ -13,25 +13,18 @@ __all__ = ["Workers", "show_progress"]
 Result = TypeVar("Result")
 
 
-class Workers:
+class Workers(ExitStack):
     """Whatever `joblib.parallel_config` names; if nothing, threads on all cores, since
     scikit-learn and NumPy let go of Python as they work."""
 
     def __init__(self) -> None:
+        super().__init__()
         _, jobs = get_active_backend()
         self._parallel = Parallel(jobs or -1, prefer="threads", return_as="generator")
 
     def __enter__(self) -> Self:
-        self._parallel.__enter__()
+        self.enter_context(self._parallel)
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._parallel.__exit__(kind, error, traceback)
 
     def apply(
         self,
