@@ -15,7 +15,7 @@ import time
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -100,7 +100,7 @@ def put_requests(rows: int, file_format: str, at: datetime) -> None:
     """Put a file of requests, in pieces."""
     name = aws.make_timestamped_filename("requests", at, file_format)
     with aws.MultipartUpload(BUCKET, f"requests/{name}", name) as upload:
-        file = cast(BinaryIO, upload)
+        file: Any = upload
         writer: Any = None
         for batch in make_requests(rows):
             if writer is None and file_format == "parquet":

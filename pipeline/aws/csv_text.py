@@ -6,8 +6,8 @@ import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO, TextIOWrapper
-from typing import TYPE_CHECKING, BinaryIO
+from io import BytesIO, IOBase, TextIOWrapper
+from typing import TYPE_CHECKING
 
 from pipeline.aws.formats import TooLarge
 from pipeline.aws.memory import Memory, find_memory
@@ -94,7 +94,7 @@ def refusing_unreadable_csv(address: str) -> Iterator[None]:
         ) from fault
 
 
-def read_csv_header(file: BinaryIO, address: str) -> list[str]:
+def read_csv_header(file: IOBase, address: str) -> list[str]:
     """Read the names of the columns, of a file that may be too large to be held.
 
     Args:

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar, cast
+from io import IOBase
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from pipeline.aws.artefacts import NAME_IS_TAKEN
 from pipeline.aws.client import (
@@ -28,7 +28,7 @@ IS_COMPLETE = "NoSuchUpload"
 Result = TypeVar("Result")
 
 
-class MultipartUpload:
+class MultipartUpload(IOBase):
     """A file for writing: an object that is there as a whole, or not at all.
 
     Nobody sees anything of it before `publish`, and no other is ever overwritten. A
@@ -44,7 +44,6 @@ class MultipartUpload:
                 have the same, the content is the same.
         """
         self.address = printable(f"s3://{bucket}/{key}")
-        self.closed = False
         self._bucket = bucket
         self._key = key
         self._made_from = made_from
@@ -54,15 +53,7 @@ class MultipartUpload:
         self._sender = ThreadPoolExecutor(max_workers=1)
         self._sent: list[Future[CompletedPartTypeDef]] = []
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         # A part that is on its way would outlive the end of its upload.
         self._sender.shutdown(cancel_futures=True)
         if self._upload_id:
@@ -122,20 +113,8 @@ class MultipartUpload:
     def tell(self) -> int:
         return self._position
 
-    def readable(self) -> bool:
-        return False
-
-    def seekable(self) -> bool:
-        return False
-
     def writable(self) -> bool:
         return True
-
-    def flush(self) -> None:
-        """Parts are sent when they are full."""
-
-    def close(self) -> None:
-        self.closed = True
 
     def _send_part(self) -> None:
         """Send what was written, when the part before has been taken."""

@@ -1,5 +1,7 @@
 """An object on S3 as a file that is read piece by piece, however large it is."""
 
+from io import RawIOBase
+
 from pipeline.aws.artefacts import Replaced, read_answer
 from pipeline.aws.client import error_code, explain_s3_errors, within_deadline
 from pipeline.aws.listing import S3TimestampedArtefact
@@ -7,7 +9,7 @@ from pipeline.aws.listing import S3TimestampedArtefact
 PIECE_BYTES = 8 * 2**20
 
 
-class RangedFile:
+class RangedFile(RawIOBase):
     """The very content that was listed, of which one piece is held at a time.
 
     Each piece is asked for by itself: it has a deadline of its own, and is asked for
@@ -21,7 +23,6 @@ class RangedFile:
             piece_bytes: The fewest that are asked for.
         """
         self.artefact = artefact
-        self.closed = False
         self._piece_bytes = piece_bytes
         self._position = 0
         self._piece = b""
@@ -61,13 +62,6 @@ class RangedFile:
 
     def seekable(self) -> bool:
         return True
-
-    def writable(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        self.closed = True
-        self._piece = b""
 
     def _get(self, wanted: int) -> bytes:
         """Get the piece at its start, as long as is wanted or a piece is."""

@@ -5,7 +5,8 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import datetime
-from typing import BinaryIO, NamedTuple, cast
+from io import IOBase
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -47,7 +48,7 @@ class Format(NamedTuple):
     """How files of one format are read and written."""
 
     open: Callable[[aws.S3TimestampedArtefact, list[str]], Request]
-    create: Callable[[BinaryIO, pa.Schema], EstimateFile]
+    create: Callable[[IOBase, pa.Schema], EstimateFile]
 
 
 FORMATS = {
@@ -101,7 +102,7 @@ def estimate_requests(s3_bucket: str) -> None:
         aws.MultipartUpload(s3_bucket, names.estimates, made_from) as estimates,
     ):
         schema = pa.schema([*request.schema, *NEW_COLUMNS], request.schema.metadata)
-        file = FORMATS[ending].create(cast(BinaryIO, estimates), schema)
+        file = FORMATS[ending].create(estimates, schema)
         answer = Answer(curves, schema, tell_time(model))
         for piece in request.pieces:
             rows += piece.rows.num_rows + len(piece.uneven)

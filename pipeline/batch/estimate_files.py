@@ -2,7 +2,7 @@
 
 import gzip
 from abc import ABC, abstractmethod
-from typing import BinaryIO, cast
+from io import IOBase
 
 import numpy as np
 import pyarrow as pa
@@ -36,7 +36,7 @@ class EstimateFile(ABC):
 class CsvFile(EstimateFile):
     """CSV in UTF-8."""
 
-    def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
+    def __init__(self, file: IOBase, schema: pa.Schema) -> None:
         file.write(make_lines([schema.names]))
         self._file = file
 
@@ -50,9 +50,9 @@ class CsvFile(EstimateFile):
 class GzippedCsvFile(CsvFile):
     """CSV in UTF-8, gzipped: the same bytes for the same rows."""
 
-    def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
+    def __init__(self, file: IOBase, schema: pa.Schema) -> None:
         self._gzip = gzip.GzipFile("", "wb", GZIP_LEVEL, file, mtime=0)
-        super().__init__(cast(BinaryIO, self._gzip), schema)
+        super().__init__(self._gzip, schema)
 
     def finish(self) -> None:
         self._gzip.close()
@@ -61,7 +61,7 @@ class GzippedCsvFile(CsvFile):
 class ParquetFile(EstimateFile):
     """Parquet, with what the schema of the request says beside its columns."""
 
-    def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
+    def __init__(self, file: IOBase, schema: pa.Schema) -> None:
         texts = [each.name for each in schema if pa.types.is_string(each.type)]
         self._writer = ParquetWriter(file, schema, use_dictionary=texts)
         self._waiting: list[pa.RecordBatch] = []

@@ -4,7 +4,8 @@ import gzip
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO, NamedTuple, cast
+from io import IOBase
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -95,12 +96,12 @@ def open_csv(artefact: aws.S3TimestampedArtefact, new_columns: list[str]) -> Req
         ValueError: It is no such file; says what it is, and what to do.
     """
     address = artefact.address
-    file: BinaryIO = cast(BinaryIO, aws.RangedFile(artefact))
+    file: aws.RangedFile | gzip.GzipFile = aws.RangedFile(artefact)
     with refusing_csv(address):
         is_gzipped = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
         file.seek(0)
         if is_gzipped:
-            file = cast(BinaryIO, gzip.GzipFile(fileobj=file))
+            file = gzip.GzipFile(fileobj=file)
         names = aws.read_csv_header(file, address)
         file.seek(0)
     check_columns(address, names, new_columns)
@@ -108,7 +109,7 @@ def open_csv(artefact: aws.S3TimestampedArtefact, new_columns: list[str]) -> Req
     return Request(schema, split_csv(file, address, schema))
 
 
-def split_csv(file: BinaryIO, address: str, schema: pa.Schema) -> Iterator[Piece]:
+def split_csv(file: IOBase, address: str, schema: pa.Schema) -> Iterator[Piece]:
     # Of rows to come as well, for the reader is ahead by some blocks.
     uneven: deque[UnevenRow] = deque()
 

@@ -3,7 +3,6 @@
 import gzip
 import os
 from io import BytesIO
-from typing import BinaryIO, cast
 
 import pytest
 from types_boto3_s3 import S3Client
@@ -57,7 +56,7 @@ def test_a_piece_is_asked_for_once(
 
 def test_gzip_reads_it(s3: S3Client, bucket: str) -> None:
     file = aws.RangedFile(put(s3, bucket, gzip.compress(CONTENT)), 100)
-    with gzip.GzipFile(fileobj=cast(BinaryIO, file)) as expanded:
+    with gzip.GzipFile(fileobj=file) as expanded:
         assert expanded.read() == CONTENT
 
 
