@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 from pandas import DataFrame
 from time_machine import travel
 
-from pipeline import models, report, train_model
+from pipeline import report, train_model
 from pipeline.aws import KEYS_VARIABLE
 from pipeline.logs import configure_logger
+from pipeline.models.__main__ import main as manage_models
 from pipeline.orders import DATASETS_FOLDER, HOURS_TO_DISPATCH
 from pipeline.pages import find_friday
 from pipeline.records import ALERT_URLS, REPORT_URLS
@@ -107,7 +108,7 @@ def run_week(
             refused = str(refusal)
     if happening.is_rolled_back:
         with travel(friday + UNTIL_THE_ROLLBACK):
-            models.main([bucket, "rollback"])
+            manage_models([bucket, "rollback"])
     return refused
 
 

@@ -33,6 +33,8 @@ def run_here(
     """
     assert module not in NEED_A_MARK, "mark this test with: process"
     spec = find_spec(module)
+    if spec is not None and spec.submodule_search_locations:
+        spec = find_spec(f"{module}.__main__")
     assert spec is not None and spec.origin is not None
     output, errors = StringIO(), StringIO()
     code: object = 0

@@ -16,7 +16,7 @@ from types_boto3_s3 import S3Client
 from pipeline import aws
 from pipeline.estimator import read_champion, read_curves, read_knowledge, read_ranges
 from pipeline.gates import Verdict, challenge_champion
-from pipeline.models import main
+from pipeline.models.__main__ import main
 from pipeline.estimator.products import FORMER_PRODUCTS
 from sandbox.s3_server import make_bucket
 

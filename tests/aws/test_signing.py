@@ -13,7 +13,7 @@ from types_boto3_s3.type_defs import CopySourceTypeDef
 from pipeline import aws
 from pipeline.aws.signing import make_old_signature, signing_keys
 from pipeline.estimator.products import FORMER_PRODUCTS
-from pipeline.models import main
+from pipeline.models.__main__ import main
 from sandbox.s3_server import make_bucket
 
 OLD, NEW = "o" * 32, "n" * 32

@@ -12,7 +12,7 @@ from types_boto3_s3 import S3Client
 
 from pipeline import aws
 from pipeline.estimator import read_curves
-from pipeline.models import main
+from pipeline.models.__main__ import main
 from tests.programs import run_here
 
 pytestmark = pytest.mark.once

@@ -504,7 +504,7 @@ def test_a_request_that_is_replaced_meanwhile_is_not_answered(
 
 
 def test_without_requests_or_models_there_is_one_error(bucket: str) -> None:
-    ended = run_here("pipeline.batch.__main__", bucket, "estimate")
+    ended = run_here("pipeline.batch", bucket, "estimate")
     assert ended.returncode == 1
     [error] = ended.stdout.splitlines()
     assert "Error encountered when estimating a file of requests - No table" in error

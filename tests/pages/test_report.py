@@ -13,7 +13,8 @@ import pytest
 from time_machine import travel
 from types_boto3_s3 import S3Client
 
-from pipeline import aws, models
+from pipeline import aws
+from pipeline.models.__main__ import main as manage_models
 from pipeline.orders import PRODUCT_CODE
 from pipeline.records import (
     ColumnDrift,
@@ -329,7 +330,7 @@ def test_a_withdrawn_model_is_told_with_the_reason(bucket: str, tmp_path: Path) 
     ]
     name = key.rpartition("/")[2]
     with travel(NOW):
-        models.main([bucket, "withdraw", name, "--reason", "The release failed."])
+        manage_models([bucket, "withdraw", name, "--reason", "The release failed."])
     words = Report(bucket, tmp_path).index.words
     for part in (
         "Yellow. The delivery of Friday 20 November 2026 was learnt, and its model was",

@@ -102,9 +102,7 @@ def test_what_redis_does_not_take_leaves_what_was_there(
     add_model(bucket, 2, {f"P{number}": 5_000.0 for number in range(100)})
     place = redis_server.removeprefix("redis://")
     address = harm(redis).format(secret=SECRET, place=place)
-    error = ends_with(
-        "pipeline.batch.__main__", bucket, "publish", REDIS_URL=address
-    )
+    error = ends_with("pipeline.batch", bucket, "publish", REDIS_URL=address)
     assert error.startswith(
         f"Error encountered when publishing estimates - Redis {redis_server} {told}"
     )
@@ -121,7 +119,7 @@ def test_nobody_there_is_told_by_both(bucket: str) -> None:
     with closed_port() as port:
         address = f"redis://:{SECRET}@127.0.0.1:{port}/0"
         for error in (
-            ends_with("pipeline.batch.__main__", bucket, "publish", REDIS_URL=address),
+            ends_with("pipeline.batch", bucket, "publish", REDIS_URL=address),
             ends_with("pipeline.serve_model", address),
         ):
             assert f"Redis redis://127.0.0.1:{port}/0 could not be reached: " in error
@@ -151,7 +149,7 @@ def test_nobody_there_is_told_by_both(bucket: str) -> None:
 )
 def test_what_is_no_address_is_not_repeated(bucket: str, address: str) -> None:
     told = "What stands for the address of a Redis is none; write it as redis://HOST:"
-    error = ends_with("pipeline.batch.__main__", bucket, "publish", REDIS_URL=address)
+    error = ends_with("pipeline.batch", bucket, "publish", REDIS_URL=address)
     assert told in error
     if publication.is_address(address):
         assert told in ends_with("pipeline.serve_model", address)
@@ -161,14 +159,14 @@ def test_no_address_at_all_is_told(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("REDIS_URL", raising=False)
-    error = ends_with("pipeline.batch.__main__", bucket, "publish")
+    error = ends_with("pipeline.batch", bucket, "publish")
     assert "- REDIS_URL is not set; set it to the address of a Redis, such as" in error
 
 
 @pytest.mark.parametrize("hours", ["0", "-1", "nan", "inf", "1e9", "a day"])
 def test_hours_that_are_none_are_refused(bucket: str, hours: str) -> None:
     expire = f"--expire={hours}"
-    process = run_here("pipeline.batch.__main__", bucket, "publish", expire)
+    process = run_here("pipeline.batch", bucket, "publish", expire)
     assert process.returncode == 1
     assert f"--expire: '{hours}' is no number of hours above 0 and" in process.stdout
 
@@ -178,7 +176,7 @@ def test_any_other_number_of_hours_is_taken(
     redis: Redis, bucket: str, hours: str
 ) -> None:
     add_model(bucket, 1)
-    process = run_here("pipeline.batch.__main__", bucket, "publish", "--expire", hours)
+    process = run_here("pipeline.batch", bucket, "publish", "--expire", hours)
     assert process.returncode == 0, process.stdout
 
 
@@ -192,9 +190,7 @@ def test_users_need_to_be_permitted_no_more_than_the_page_says(
     set_user(redis, *PUBLISHER)
     address = redis_server.replace("//", "//someone@")
     monkeypatch.setenv("REDIS_PASSWORD", SECRET)
-    process = run_here(
-        "pipeline.batch.__main__", bucket, "publish", REDIS_URL=address
-    )
+    process = run_here("pipeline.batch", bucket, "publish", REDIS_URL=address)
     assert process.returncode == 0, process.stdout
     assert "WARNING" not in process.stdout
     set_user(redis, *SERVICE)

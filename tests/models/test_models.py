@@ -20,7 +20,7 @@ from pipeline.train_model import persist_model, prepare_data, train_model
 from sandbox.orders import make_week
 from tests.programs import run_here
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 DATASET = aws.Dataset(
     DataFrame(), datetime(2021, 7, 2, 23, tzinfo=UTC), "b", "datasets/w.csv", "c0ffee"
 )

@@ -1,0 +1,1 @@
+"""The models in a bucket, for the person on call."""
