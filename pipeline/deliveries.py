@@ -8,12 +8,13 @@ the newest delivery in a bucket is dated, and its key.
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+
 from pandas import DataFrame
 
 from pipeline import aws
 from pipeline.estimator import Champion, read_champion
 from pipeline.gates import examine_delivery, is_named_as_delivery, read_delivery
-from pipeline.logs import Parser, printable
+from pipeline.logs import Parser, printable, tell_count
 from pipeline.orders import (
     DATASETS_FOLDER,
     HOURS_TO_DISPATCH,
@@ -93,8 +94,7 @@ def describe(file: str, champion: Champion | None) -> str:
     orders = examined.orders
     products = orders[PRODUCT_CODE].nunique()
     good = (
-        f"{file} is good: {len(orders):,} orders of {products:,} "
-        f"{'product' if products == 1 else 'products'}, "
+        f"{file} is good: {len(orders):,} orders of {tell_count(products, 'product')}, "
         f"{tell_range(orders, ORDERS_PLACED)}, {tell_range(orders, HOURS_TO_DISPATCH)}"
     )
     name_faults = [f"its name {fault}" for fault in find_name_faults(file)]

@@ -6,7 +6,7 @@ import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from logging import Formatter, LogRecord
 from typing import NoReturn
 
@@ -42,6 +42,11 @@ def show_values(values: Sequence[str]) -> str:
         for value in values[:MOST_SHOWN]
     ]
     return ", ".join(shown + ["..."] * (len(values) > MOST_SHOWN))
+
+
+def tell_count(count: int, noun: str) -> str:
+    """A number and what there is of it: 1 week, 2 weeks."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def configure_logger() -> logging.Logger:
@@ -163,22 +168,16 @@ def bucket_name(argument: str) -> str:
 
 
 def threshold(argument: str) -> float:
-    try:
-        value = float(argument)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 1:
-        raise ArgumentTypeError(f"{argument!r} is not above 0 and at most 1")
-    return value
+    return positive(argument, 1, "not")
 
 
 def hours(argument: str) -> float:
-    try:
+    return positive(argument, MOST_HOURS, "no number of hours")
+
+
+def positive(argument: str, most: int, fault: str) -> float:
+    with suppress(ValueError):
         value = float(argument)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= MOST_HOURS:
-        raise ArgumentTypeError(
-            f"{argument!r} is no number of hours above 0 and at most {MOST_HOURS:,}"
-        )
-    return value
+        if 0 < value <= most:
+            return value
+    raise ArgumentTypeError(f"{argument!r} is {fault} above 0 and at most {most:,}")

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline import aws
-from pipeline.logs import Parser
+from pipeline.logs import Parser, tell_count
 from pipeline.orders import REPORTS_FOLDER
 from pipeline.pages import (
     INDEX,
@@ -114,7 +114,7 @@ def main(arguments: Sequence[str]) -> None:
     if chosen.publish:
         count = publish_pages(chosen.bucket, records)
         address = tell_address(chosen.bucket, "")
-        print(f"Put {count} {'page' if count == 1 else 'pages'}: {address}")
+        print(f"Put {tell_count(count, 'page')}: {address}")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def check_rows(rows: pa.RecordBatch, codes: pa.Array) -> Checked:
 
 def read_numbers(column: pa.Array) -> NDArray[np.float64]:
     """Read numbers, NaN where there is none."""
-    if is_text(column):
+    if is_text(column.type):
         column = as_text(column)
         try:
             numbers = column.cast(pa.float64())
@@ -65,6 +65,7 @@ def as_text(column: pa.Array) -> pa.Array:
     return column.dictionary_decode() if is_encoded else column
 
 
-def is_text(column: pa.Array) -> bool:
-    found = as_text(column).type
+def is_text(found: pa.DataType) -> bool:
+    if pa.types.is_dictionary(found):
+        found = found.value_type
     return bool(pa.types.is_string(found) or pa.types.is_large_string(found))

@@ -14,8 +14,8 @@ from pyarrow import csv
 from pyarrow.parquet import ParquetFile
 
 from pipeline import aws
-from pipeline.estimator import tell_count
-from pipeline.logs import printable, show_values
+from pipeline.batch.checked_rows import is_text
+from pipeline.logs import printable, show_values, tell_count
 from pipeline.orders import ORDERS_PLACED, PRODUCT_CODE
 
 CSV_BLOCK_BYTES = 2**19
@@ -287,12 +287,6 @@ def check_types(address: str, schema: pa.Schema) -> None:
                 f"The column {name} of {address} is of type {found}, and not of "
                 f"{wanted}; write it so, {AND_DELIVER}."
             )
-
-
-def is_text(found: pa.DataType) -> bool:
-    if pa.types.is_dictionary(found):
-        found = found.value_type
-    return bool(pa.types.is_string(found) or pa.types.is_large_string(found))
 
 
 def is_text_or_number(found: pa.DataType) -> bool:

@@ -20,7 +20,6 @@ from pipeline.estimator.knowledge import (
     read_knowledge,
     recall_knowledge,
     summarize_knowledge,
-    tell_count,
 )
 from pipeline.estimator.lineage import describe_curves, describe_products
 from pipeline.estimator.piecewise_linear import CURVES, PiecewiseLinear
@@ -89,7 +88,6 @@ __all__ = [
     "recall_knowledge",
     "split_into_folds",
     "summarize_knowledge",
-    "tell_count",
     "training_rows",
 ]
 

@@ -11,6 +11,7 @@ from operator import lt
 from typing import Any, NamedTuple
 
 from pipeline import aws
+from pipeline.logs import tell_count
 from pipeline.orders import (
     MAX_HOURS_TO_DISPATCH,
     MAX_ORDERS_PLACED,
@@ -203,11 +204,6 @@ def summarize_knowledge(known: Knowledge) -> str:
         f"{tell_count(round(orders), 'order')} of up to {tell_count(weeks, 'week')}, "
         f"of {tell_count(len(known), 'product')}."
     )
-
-
-def tell_count(count: int, noun: str) -> str:
-    """A number and what there is of it: 1 week, 2 weeks."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def read_known(record: object) -> Known:

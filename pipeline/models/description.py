@@ -13,8 +13,8 @@ from pipeline.estimator import (
     read_products,
     read_ranges,
     recall_knowledge,
-    tell_count,
 )
+from pipeline.logs import tell_count
 from pipeline.models.entries import NEXT
 from pipeline.orders import ROLLED_BACK_FROM
 

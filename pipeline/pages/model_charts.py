@@ -13,8 +13,8 @@ from pipeline.estimator import (
     Ranges,
     read_ranges,
     recall_knowledge,
-    tell_count,
 )
+from pipeline.logs import tell_count
 from pipeline.pages.drawing import Drawing
 from pipeline.pages.index_charts import LONGEST_NAME, NAME_WIDTH, PRODUCTS_SHOWN
 from pipeline.pages.plot import BOTTOM, RIGHT, TOP, WIDTH, Scale, find_ticks
