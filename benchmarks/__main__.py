@@ -23,12 +23,11 @@ from benchmarks import (
     start,
 )
 from benchmarks.services import BASELINE, CORES, OURS
+from benchmarks.table import Row
 
 RESULTS = Path(__file__).parent / "results"
 LIBRARIES = ("scikit-learn", "numpy", "fastapi", "pydantic", "uvicorn", "boto3")
 GROWTH_ROWS = (1_000, 10_000, 100_000)
-
-Row = tuple[str, str, str, str]
 
 
 def main() -> None:
@@ -79,16 +78,15 @@ def main() -> None:
 
 
 def describe_search(measurements: list[search.Measurement]) -> list[Row]:
-    """Rows of the table: measure, ours, baseline, ratio."""
     rows = []
     for measured in measurements:
         peak = f"{measured.seconds:.2f} s, {measured.peak_memory / 2**20:.0f} MiB"
         if measured.baseline_seconds is None:
-            rows.append((f"search of {measured.rows:,} orders", peak, "", ""))
+            rows.append(Row(f"search of {measured.rows:,} orders", peak))
         else:
             agree = "the same" if measured.same_winner else "ANOTHER"
             rows.append(
-                (
+                Row(
                     f"search of {measured.rows:,} orders, {agree} winner and score",
                     peak,
                     f"{measured.baseline_seconds:.1f} s",
@@ -101,7 +99,7 @@ def describe_search(measurements: list[search.Measurement]) -> list[Row]:
 def make_page(rows: list[Row]) -> str:
     """Lay out the table in Markdown, with machine and versions."""
     versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
-    table = [("measure", "ours", "baseline", "ratio"), ("---",) * 4, *rows]
+    table = [Row._fields, ("---",) * 4, *rows]
     lines = "\n".join(f"| {' | '.join(row)} |" for row in table)
     return (
         "# Measured\n\n"

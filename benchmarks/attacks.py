@@ -31,6 +31,7 @@ import uvloop
 from benchmarks.services import (
     BODY,
     LOAD_CORE,
+    MANY_PATH,
     OURS,
     PATH,
     resident_memory,
@@ -49,7 +50,6 @@ PROBE_RATE = 10
 PROBES = ("/livez", "/readyz")
 ANSWER_TIMEOUT_SECONDS = 10
 STATUS_LINE = b"HTTP/1.1 "
-MANY_ORDERS = "/api/v0.2/times_to_dispatch"
 
 
 def make_request(path: str, body: str = "", method: str = "POST") -> bytes:
@@ -115,9 +115,9 @@ ATTACKS = {
     "1,000 that do not read": Attack(1_000, REQUEST * 500, REQUEST, reads=False),
     "a flood of 800 unknown fields": flood(32, make_request(PATH, UNKNOWN_FIELDS)),
     "a flood of estimates, 100 at once": flood(32, REQUEST, at_once=100),
-    "a flood of 1,000 orders": flood(32, make_request(MANY_ORDERS, ORDERS)),
+    "a flood of 1,000 orders": flood(32, make_request(MANY_PATH, ORDERS)),
     "a flood of 1,000 orders, 10 at once": flood(
-        100, make_request(MANY_ORDERS, ORDERS), at_once=10
+        100, make_request(MANY_PATH, ORDERS), at_once=10
     ),
     "a flood of metrics": flood(32, make_request("/metrics", method="GET")),
     "a flood of probes": flood(1_000, make_request("/readyz", method="GET")),

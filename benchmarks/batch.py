@@ -23,6 +23,7 @@ from pyarrow import csv
 from pyarrow.parquet import ParquetWriter
 
 from benchmarks.services import BUCKET, SERVICE_CORE, trained_model
+from benchmarks.table import Row, print_rows
 from pipeline import aws
 from sandbox.orders import HOURS_PER_ORDER, ORDERS_PLACED_SCALE
 
@@ -180,19 +181,18 @@ def measure(rows: int = ROWS, formats: tuple[str, ...] = FORMATS) -> list[Measur
     return measured
 
 
-def describe(measurements: list[Measurement]) -> list[tuple[str, str, str, str]]:
-    """Rows of a table: measure, ours, baseline, ratio."""
+def describe(measurements: list[Measurement]) -> list[Row]:
     rows = []
     for each in measurements:
         of_file = f"of a {each.file_format} of {each.rows:,} rows"
         rows += [
-            (
+            Row(
                 f"estimates a second of a core, {of_file}",
                 f"{each.rate:,.0f}",
                 f"{each.baseline_rate:,.0f}",
                 f"{each.rate / each.baseline_rate:.0f} times",
             ),
-            (
+            Row(
                 f"memory at its peak, {of_file}",
                 f"{each.ours.memory / 2**20:.0f} MiB",
                 f"{each.baseline.memory / 2**20:.0f} MiB"
@@ -213,8 +213,7 @@ def main() -> None:
     parser.add_argument("--formats", default=",".join(FORMATS))
     chosen = parser.parse_args()
     measurements = measure(chosen.rows, tuple(chosen.formats.split(",")))
-    for row in describe(measurements):
-        print("{}: {}, baseline {}, ratio {}".format(*row))
+    print_rows(describe(measurements))
     for each in measurements:
         print(f"{each.file_format}: {each.ours}, one row: {each.one_row}")
 

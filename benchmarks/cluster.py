@@ -32,6 +32,7 @@ from joblib import parallel_config
 from joblib.parallel import ThreadingBackend
 from numpy.typing import NDArray
 
+from benchmarks.table import Row
 from pipeline.estimator import FOLDS
 from pipeline.search import DecisionTreeSearchCV
 from pipeline.train_model import HYPERPARAM_GRID, prepare_data, preprocess
@@ -237,17 +238,14 @@ def predict_all(measurement: Measurement, empty: float) -> dict[int, float]:
     return {count: predict(measurement, count, empty, sent) for count in PREDICTED}
 
 
-def describe(
-    measurements: list[Measurement], empty: float
-) -> list[tuple[str, str, str, str]]:
-    """Rows of the table of all benchmarks: measure, ours, baseline, ratio."""
+def describe(measurements: list[Measurement], empty: float) -> list[Row]:
     rows = []
     for each in measurements:
         what = f"search of {each.rows:,} orders"
         for count, run in each.runs.items():
             agree = "the same" if run.same else "ANOTHER"
             rows.append(
-                (
+                Row(
                     f"{what}, Dask workers here: {count}, {agree} score",
                     f"{run.seconds:.2f} s, {run.sent / 1e6:.1f} MB sent",
                     f"two threads: {each.threads:.2f} s",
@@ -256,7 +254,7 @@ def describe(
             )
         one = each.processor_seconds
         rows += [
-            (
+            Row(
                 f"{what}, predicted of Dask workers with a core each: {count}",
                 f"{seconds:.2f} s",
                 f"a core: {one:.2f} s",
@@ -264,7 +262,7 @@ def describe(
             )
             for count, seconds in predict_all(each, empty).items()
         ]
-    rows.append(("a task of Dask, beside its work", f"{1000 * empty:.1f} ms", "", ""))
+    rows.append(Row("a task of Dask, beside its work", f"{1000 * empty:.1f} ms"))
     return rows
 
 

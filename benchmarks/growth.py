@@ -9,7 +9,6 @@ by step and peak memory are those of the record of the run. From them follows wh
 million rows would take: seconds as rows ** exponent, memory as a line.
 """
 
-import json
 import subprocess
 import sys
 from argparse import ArgumentParser
@@ -20,14 +19,10 @@ from typing import NamedTuple
 import numpy as np
 from pandas import DataFrame
 
-from pipeline import aws
+from benchmarks.table import Row
 from pipeline.aws import put_csv_dataset_to_s3, put_parquet_dataset_to_s3
-from pipeline.orders import (
-    DATASETS_FOLDER,
-    HOURS_TO_DISPATCH,
-    ORDERS_PLACED,
-    RUNS_FOLDER,
-)
+from pipeline.orders import DATASETS_FOLDER, HOURS_TO_DISPATCH, ORDERS_PLACED
+from pipeline.records import read_records
 from sandbox.orders import FILENAME_PREFIX, make_week
 from sandbox.s3_server import make_bucket, replace_aws_settings, run_s3_server
 
@@ -35,8 +30,6 @@ FEWEST, MOST, PREDICTED = 1_000, 100_000, 10_000_000
 # What starting takes hides how smaller weeks grow.
 LEAST_FITTED = 10_000
 SEED = 1
-
-Row = tuple[str, str, str, str]
 
 
 class Kind(NamedTuple):
@@ -110,11 +103,9 @@ def measure(kind: Kind, rows: int) -> Growth:
     )
     if stage.returncode:
         raise RuntimeError(f"The stage failed: {stage.stdout.splitlines()[-1:]}.")
-    [listed] = aws.list_artefacts_on_s3("json", bucket, RUNS_FOLDER)
-    found = aws.get_object_from_s3(listed)
-    assert found is not None
-    record = json.loads(found.content)
-    return Growth(rows, record["seconds"], record["memory_peak_bytes"])
+    [stored] = read_records(bucket)
+    assert stored.record is not None and stored.record.memory_peak_bytes is not None
+    return Growth(rows, stored.record.seconds, stored.record.memory_peak_bytes)
 
 
 def measure_all(most: int) -> Iterator[tuple[Kind, list[Growth]]]:
@@ -145,12 +136,10 @@ def predict(measured: list[Growth]) -> tuple[float, float, float]:
 
 
 def describe(kind: Kind, measured: list[Growth]) -> list[Row]:
-    """Rows of the table: measure, ours, baseline, ratio."""
     rows = [
-        (
+        Row(
             f"training on {each.rows:,} orders ({kind.name})",
             f"{each.total:.1f} s ({tell_steps(each)}), {each.memory / 2**20:.0f} MiB",
-            *("", ""),
         )
         for each in measured
     ]
@@ -158,7 +147,7 @@ def describe(kind: Kind, measured: list[Growth]) -> list[Row]:
         exponent, seconds, memory = predict(measured)
         told = f"{seconds / 60:.0f} minutes, {memory / 2**30:.1f} GiB"
         name = f"{PREDICTED:,} orders ({kind.name}), predicted"
-        rows.append((name, f"{told}: seconds as rows ** {exponent:.2f}", "", ""))
+        rows.append(Row(name, f"{told}: seconds as rows ** {exponent:.2f}"))
     return rows
 
 

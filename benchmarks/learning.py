@@ -16,7 +16,7 @@ processes: python -m benchmarks.learning_stage.
 """
 
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ from scipy.stats import norm
 from sklearn.linear_model import LinearRegression
 
 from pipeline.estimator import (
+    LEVELS,
     FeatureAndLabels,
     Knowledge,
     Ranges,
@@ -43,7 +44,6 @@ from sandbox.orders import HOURS_PER_ORDER, NOISE_HOURS, ORDERS_PLACED_SCALE
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.str_]
-Slopes = Mapping[str, float]
 Estimate = Callable[[DataFrame], Floats]
 
 CHANGE_WEEK = 11
@@ -52,7 +52,6 @@ FRESH_ORDERS = 20_000
 PLACES = np.arange(0.0, 501.0)
 OURS, PROJECTION, TREE = "ours", "the week's projection", "the week's tree"
 POOLED, LINES = "all weeks in one search", "a line per product"
-LEVELS = (0.5, 0.8, 0.9, 0.95)
 
 
 def draw_normal(

@@ -35,6 +35,7 @@ from benchmarks.services import BUCKET, HEADERS, run_service
 from benchmarks.services import OURS as SERVICE
 from pipeline import aws
 from pipeline.estimator import (
+    DEFAULT_LEVEL as LEVEL,
     Knowledge,
     calibrate,
     learn_on,
@@ -42,13 +43,13 @@ from pipeline.estimator import (
     read_champion,
     read_ranges,
 )
-from pipeline.orders import ORDERS_PLACED, PRODUCT_CODE, RUNS_FOLDER
+from pipeline.orders import ORDERS_PLACED, PRODUCT_CODE
+from pipeline.records import read_records
 from pipeline.train_model import train_model
 from sandbox.orders import deliver_week, make_products, make_week
 from sandbox.s3_server import make_bucket, replace_aws_settings, run_s3_server
 
 ROWS = 1000
-LEVEL = 0.9
 ROWS_PER_PRODUCT = 20
 ONE_TREE = {"random_state": [42], "max_depth": [12], "min_samples_leaf": [5]}
 THRESHOLDS = "0.8", "0.9"
@@ -99,11 +100,9 @@ def run_stage(arguments: list[str]) -> Cost:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"The stage failed: {arguments}.")
-    [newest, *_] = aws.list_artefacts_on_s3("json", BUCKET, RUNS_FOLDER)
-    found = aws.get_object_from_s3(newest)
-    assert found is not None
-    memory = json.loads(found.content)["memory_peak_bytes"]
-    return Cost(used.ru_utime + used.ru_stime, memory)
+    [newest] = read_records(BUCKET, 1)
+    assert newest.record is not None and newest.record.memory_peak_bytes is not None
+    return Cost(used.ru_utime + used.ru_stime, newest.record.memory_peak_bytes)
 
 
 def deliver(orders: DataFrame, weeks_ago: float) -> None:

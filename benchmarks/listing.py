@@ -12,6 +12,7 @@ import time
 from statistics import median
 from typing import Any, NamedTuple
 
+from benchmarks.table import Row, print_rows
 from pipeline import aws
 from pipeline.aws import s3_client
 from sandbox.processes import run_process
@@ -70,10 +71,9 @@ def measure(objects: int) -> Listing:
     return Listing(objects, made, median(ours), median(baseline))
 
 
-def describe(listings: list[Listing]) -> list[tuple[str, str, str, str]]:
-    """Rows of a table: measure, ours, baseline, ratio."""
+def describe(listings: list[Listing]) -> list[Row]:
     return [
-        (
+        Row(
             f"newest of {listing.objects:,} objects, {listing.requests} requests",
             f"{listing.seconds:.2f} s",
             f"{listing.baseline_seconds:.2f} s",
@@ -84,5 +84,4 @@ def describe(listings: list[Listing]) -> list[tuple[str, str, str, str]]:
 
 
 if __name__ == "__main__":
-    for row in describe([measure(objects) for objects in OBJECTS]):
-        print("{}: {}, baseline {}, ratio {}".format(*row))
+    print_rows(describe([measure(objects) for objects in OBJECTS]))

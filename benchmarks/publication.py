@@ -25,6 +25,7 @@ from redis import Redis
 from sklearn.dummy import DummyRegressor
 
 from benchmarks.services import BUCKET, OURS, Service, run_service
+from benchmarks.table import Row, print_rows
 from pipeline import aws
 from pipeline.batch.publish import publish_estimates
 from sandbox.redis_server import run_redis_server
@@ -173,29 +174,26 @@ def used_memory(redis: Redis) -> int:
     return int(redis.info("memory")["used_memory"])
 
 
-def describe(measured: list[Publishing]) -> list[tuple[str, str, str, str]]:
-    """Rows of a table: measure, ours, baseline, ratio."""
+def describe(measured: list[Publishing]) -> list[Row]:
     rows = []
     for each in measured:
         name = f"{each.products:,} products, {each.estimates:,} estimates"
         rows += [
-            (
+            Row(
                 f"to publish {name}",
                 f"{each.seconds:.2f} s",
                 f"{each.baseline_seconds:.2f} s",
                 f"{each.seconds / each.baseline_seconds:.0%}",
             ),
-            (
+            Row(
                 f"Redis' memory for {name}",
                 f"{each.memory / 2**20:.2f} MiB",
                 f"{each.baseline_memory / 2**20:.2f} MiB",
                 f"{each.memory / each.baseline_memory:.0%}",
             ),
-            (
+            Row(
                 f"from published to answered, {each.products:,} products",
                 f"{each.followed_seconds:.2f} s",
-                "",
-                "",
             ),
         ]
     return rows
@@ -203,7 +201,6 @@ def describe(measured: list[Publishing]) -> list[tuple[str, str, str, str]]:
 
 if __name__ == "__main__":
     try:
-        for row in describe(measure()):
-            print("{}: {}, baseline {}, ratio {}".format(*row))
+        print_rows(describe(measure()))
     except RuntimeError as error:
         sys.exit(str(error))

@@ -44,6 +44,7 @@ from benchmarks.services import (
     run_service,
     trained_model,
 )
+from benchmarks.table import Row, print_rows
 
 ROUNDS = 5
 ROUND_SECONDS = 5
@@ -98,9 +99,7 @@ class Costs(NamedTuple):
     beside_many: Load
 
 
-def run_closed_loop(
-    url: str, body: str = BODY, connections: int = CONNECTIONS, refused: bool = False
-) -> Load:
+def run_closed_loop(url: str, body: str = BODY, refused: bool = False) -> Load:
     """Keep a service busy with wrk.
 
     Args:
@@ -109,7 +108,7 @@ def run_closed_loop(
     Raises:
         RuntimeError: Requests failed, or not one was refused that should be.
     """
-    with keeping_busy(url, body, connections) as command:
+    with keeping_busy(url, body, CONNECTIONS) as command:
         output = run_on_load_core(*command)
     if ("Non-2xx" in output) != refused or "Socket errors" in output:
         raise RuntimeError(f"Requests failed:\n{output}")
@@ -242,24 +241,23 @@ def take_medians(loads: dict[str, list[Load]]) -> dict[str, Load]:
 
 def describe(
     closed: dict[str, Load], fixed: dict[str, Load], costs: Costs
-) -> list[tuple[str, str, str, str]]:
-    """Rows of a table: measure, ours, baseline, ratio."""
+) -> list[Row]:
     ours, baseline, floor = closed[OURS], closed[BASELINE], closed[FLOOR]
     many = MANY * costs.rate_of_many
     rows = [
-        (
+        Row(
             f"requests a second, {CONNECTIONS} busy connections",
             f"{ours.rate:,.0f}",
             f"{baseline.rate:,.0f}",
             f"{ours.rate / baseline.rate:.1f} times",
         ),
-        (
+        Row(
             "the same, against a bare ASGI application",
             f"{ours.rate:,.0f}",
             f"{floor.rate:,.0f}",
             f"{ours.rate / floor.rate:.0%}",
         ),
-        (
+        Row(
             f"estimates a second, {MANY:,} orders in a request",
             f"{many:,.0f}",
             f"{baseline.rate:,.0f}, one in a request",
@@ -274,7 +272,7 @@ def describe(
         for quantile in ("p50", "p99"):
             of_ours, of_baseline = getattr(mine, quantile), getattr(theirs, quantile)
             rows.append(
-                (
+                Row(
                     f"{quantile} latency, {name}",
                     f"{of_ours * 1000:.1f} ms",
                     f"{of_baseline * 1000:.1f} ms",
@@ -287,7 +285,7 @@ def describe(
     )
     quiet, busy = fixed[OURS].p99, costs.beside_many.p99
     rows.append(
-        (
+        Row(
             beside,
             f"{busy * 1000:.1f} ms",
             f"{quiet * 1000:.1f} ms without it",
@@ -297,8 +295,8 @@ def describe(
     return rows
 
 
-def describe_costs(costs: Costs) -> list[tuple[str, str, str, str]]:
-    """Rows of a table, in processor time for each request."""
+def describe_costs(costs: Costs) -> list[Row]:
+    """Processor time for each request."""
     kinds = {
         "an estimate, counted for /metrics": (
             *(costs.estimate, costs.uncounted_estimate, "not counted"),
@@ -311,7 +309,7 @@ def describe_costs(costs: Costs) -> list[tuple[str, str, str, str]]:
         ),
     }
     return [
-        (
+        Row(
             f"processor time of {kind}",
             f"{seconds * 1e6:,.0f} µs",
             f"{other * 1e6:,.0f} µs, {what}",
@@ -323,7 +321,6 @@ def describe_costs(costs: Costs) -> list[tuple[str, str, str, str]]:
 
 if __name__ == "__main__":
     try:
-        for row in describe(*measure()):
-            print("{}: {}, baseline {}, ratio {}".format(*row))
+        print_rows(describe(*measure()))
     except RuntimeError as error:
         raise SystemExit(str(error)) from error

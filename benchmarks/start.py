@@ -10,6 +10,7 @@ from statistics import median
 from typing import NamedTuple
 
 from benchmarks.services import BASELINE, OURS, run_service, trained_model
+from benchmarks.table import Row, print_rows
 
 RUNS = 7
 
@@ -39,16 +40,15 @@ def measure() -> tuple[Start, Start]:
     return ours, baseline
 
 
-def describe(ours: Start, baseline: Start) -> list[tuple[str, str, str, str]]:
-    """Rows of a table: measure, ours, baseline, ratio."""
+def describe(ours: Start, baseline: Start) -> list[Row]:
     return [
-        (
+        Row(
             "process start to first answer",
             f"{ours.seconds:.2f} s",
             f"{baseline.seconds:.2f} s",
             f"{ours.seconds / baseline.seconds:.0%}",
         ),
-        (
+        Row(
             "resident memory",
             f"{ours.memory / 2**20:.0f} MiB",
             f"{baseline.memory / 2**20:.0f} MiB",
@@ -58,5 +58,4 @@ def describe(ours: Start, baseline: Start) -> list[tuple[str, str, str, str]]:
 
 
 if __name__ == "__main__":
-    for row in describe(*measure()):
-        print("{}: {}, baseline {}, ratio {}".format(*row))
+    print_rows(describe(*measure()))
