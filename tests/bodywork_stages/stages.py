@@ -1,12 +1,9 @@
 """Each stage as its pod runs it: by the real Bodywork, from a clone of a release."""
 
-import json
 import os
 import re
 import signal
-import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -26,12 +23,19 @@ from tests.bodywork_stages.conftest import RELEASE, copy_working_tree, release
 from tests.bodywork_stages.runtime_image import RuntimeImage
 from tests.deploy.api_server import recorded, run_api_server
 from tests.deploy.world import JOBS, LEASE, PREVIOUS, World, make_repository
-from tests.stages.services import ROOT, client, persist
+from tests.stages.services import (
+    ENDPOINT,
+    ORDER,
+    ROOT,
+    client,
+    persist,
+    refuses_connections,
+    request_in_flight,
+    wait_until,
+)
 
 pytestmark = pytest.mark.process
 
-ENDPOINT = "/api/v0.1/time_to_dispatch"
-ORDER = {"product_code": "SKU001", "orders_placed": 112}
 IRIS = ROOT / "examples" / "iris"
 FLOWER = dict(zip(MEASUREMENTS, (5.1, 3.5, 1.4, 0.2), strict=True))
 # Bodywork itself ends a stage that takes longer.
@@ -174,36 +178,16 @@ def test_sigterm_answers_what_is_in_flight_before_the_pod_ends(
     """The kernel ends a container with its process 1, so that must be the last."""
     assert new_pod().run("train_model")[0] == 0
     with serving(new_pod()) as (process, address):
-        body = json.dumps(ORDER).encode()
-        host, port = address.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port))) as connection:
-            connection.sendall(
-                f"POST {ENDPOINT} HTTP/1.1\r\nHost: {host}\r\n"
-                f"Content-Length: {len(body)}\r\n"
-                "Content-Type: application/json\r\n\r\n".encode()
-                + body[:10]
-            )
+        with request_in_flight(address) as finish:
             assert client.get(f"{address}/livez").is_success
             os.kill(process.pid, signal.SIGTERM)
-            wait_until_refused(host, int(port))
+            wait_until(lambda: refuses_connections(address))
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(timeout=1)
-            connection.sendall(body[10:])
-            answer = connection.makefile("rb").read()
+            answer = finish()
         assert answer.startswith(b"HTTP/1.1 200 OK")
         assert b"est_hours_to_dispatch" in answer
         assert process.wait(timeout=TIMEOUT_SECONDS) == 0
-
-
-def wait_until_refused(host: str, port: int) -> None:
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            socket.create_connection((host, port)).close()
-        except (ConnectionRefusedError, ConnectionResetError):
-            return
-        time.sleep(0.01)
-    pytest.fail("SIGTERM did not reach the stage")
 
 
 def test_a_model_below_the_error_threshold_fails_the_stage(
@@ -308,6 +292,20 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
+def launch(
+    image: RuntimeImage, folder: Path, kubeconfig: Path
+) -> subprocess.CompletedProcess[str]:
+    """Launch the `bodywork` of a folder, as the image's command does its own."""
+    program = image.root / "opt" / "bodywork"
+    return subprocess.run(
+        [f"{program}/bin/python", "-c", WITH_ANOTHER_COMMAND]
+        + [f"{program}/deploy/bodywork/launch.py", str(folder)],
+        env={"PATH": image.path, "KUBECONFIG": str(kubeconfig)},
+        capture_output=True,
+        text=True,
+    )
+
+
 def test_a_job_whose_end_is_not_counted_yet_is_asked_for_again(
     image: RuntimeImage, tmp_path: Path
 ) -> None:
@@ -319,7 +317,6 @@ def test_a_job_whose_end_is_not_counted_yet_is_asked_for_again(
     pod["metadata"]["name"] = "train-model-abcde"
     pod["status"]["conditions"][0] |= {"status": "True", "reason": None}
     (tmp_path / "bodywork").write_text(BODYWORK)
-    program = image.root / "opt" / "bodywork"
     with run_api_server(tmp_path) as (api, kubeconfig):
         api.objects = {
             f"/api/v1/{namespace}/pods": {"items": [pod]},
@@ -327,13 +324,7 @@ def test_a_job_whose_end_is_not_counted_yet_is_asked_for_again(
                 "items": [{**recorded("job"), "status": next(statuses)}]
             },
         }
-        process = subprocess.run(
-            [f"{program}/bin/python", "-c", WITH_ANOTHER_COMMAND]
-            + [f"{program}/deploy/bodywork/launch.py", str(tmp_path)],
-            env={"PATH": image.path, "KUBECONFIG": str(kubeconfig)},
-            capture_output=True,
-            text=True,
-        )
+        process = launch(image, tmp_path, kubeconfig)
     assert process.stdout == "True\n", process.stderr
 
 
@@ -351,15 +342,8 @@ def test_the_pod_of_a_job_is_made_again_when_its_node_is_drained(
     image: RuntimeImage, tmp_path: Path
 ) -> None:
     (tmp_path / "bodywork").write_text(CREATE_JOB)
-    program = image.root / "opt" / "bodywork"
     with run_api_server(tmp_path) as (api, kubeconfig):
-        process = subprocess.run(
-            [f"{program}/bin/python", "-c", WITH_ANOTHER_COMMAND]
-            + [f"{program}/deploy/bodywork/launch.py", str(tmp_path)],
-            env={"PATH": image.path, "KUBECONFIG": str(kubeconfig)},
-            capture_output=True,
-            text=True,
-        )
+        process = launch(image, tmp_path, kubeconfig)
     assert process.returncode == 0, process.stderr
     made = api.objects[f"{JOBS}/train-model"]
     [rule] = made["spec"]["podFailurePolicy"]["rules"]
@@ -385,7 +369,6 @@ def test_what_follows_a_failure_is_told_what_the_log_says(
     image: RuntimeImage, tmp_path: Path
 ) -> None:
     (tmp_path / "bodywork").write_text(FAIL)
-    program = image.root / "opt" / "bodywork"
     pods = "/api/v1/namespaces/time-to-dispatch/pods"
     pod = recorded("pod")
     pod["metadata"]["name"] = "train-model-abcde"
@@ -394,13 +377,7 @@ def test_what_follows_a_failure_is_told_what_the_log_says(
             pods: {"items": [pod]},
             f"{pods}/train-model-abcde/log": "2021 - ERROR - train.main - No good.\n",
         }
-        process = subprocess.run(
-            [f"{program}/bin/python", "-c", WITH_ANOTHER_COMMAND]
-            + [f"{program}/deploy/bodywork/launch.py", str(tmp_path)],
-            env={"PATH": image.path, "KUBECONFIG": str(kubeconfig)},
-            capture_output=True,
-            text=True,
-        )
+        process = launch(image, tmp_path, kubeconfig)
     assert process.returncode == 0, process.stderr
     assert "\nIts log says: No good.\n" in process.stdout
     told = "\nIt failed: No good.\nThe failure was reported.\n"

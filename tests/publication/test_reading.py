@@ -136,12 +136,18 @@ def replace(field: str, content: bytes) -> Callable[[Redis], object]:
     return lambda redis: redis.hset(model_key(redis), field, content)
 
 
+def remove(field: str) -> Callable[[Redis], object]:
+    return lambda redis: redis.hdel(model_key(redis), field)
+
+
 def as_text(redis: Redis) -> None:
     key = model_key(redis)
     redis.delete(key)
     redis.set(key, "garbage")
 
 
+OF_NOWHERE = ":model does not say where its model is from"
+TOO_LARGE = ":model is larger than any model"
 GARBAGE: dict[str, tuple[Callable[[Redis], object], str]] = {
     "nothing at all": (
         lambda redis: redis.flushall(),
@@ -160,50 +166,29 @@ GARBAGE: dict[str, tuple[Callable[[Redis], object], str]] = {
         ":20210702T234500.000000Z-abcdef01:model is not there, or holds no model",
     ),
     "a model that is text": (as_text, ":model is not there, or holds no model"),
-    "a model without content": (
-        lambda redis: redis.hdel(model_key(redis), "content"),
-        ":model does not say where its model is from",
-    ),
-    "a model of nowhere": (
-        lambda redis: redis.hdel(model_key(redis), "place"),
-        ":model does not say where its model is from",
-    ),
+    "a model without content": (remove("content"), OF_NOWHERE),
+    "a model of nowhere": (remove("place"), OF_NOWHERE),
     "a place without a time": (
         replace("place", b'["bucket", "models/time-to-dispatch.pkl"]'),
-        ":model does not say where its model is from",
+        OF_NOWHERE,
     ),
     "a place that is none": (
         replace("place", b'{"bucket": 1, "key": 2}'),
         "does not verify: its bytes are not those|does not say where its model is from",
     ),
-    "a place of numbers": (
-        replace("place", b"[1, 2]"),
-        ":model does not say where its model is from",
-    ),
-    "metadata that is a list": (
-        replace("metadata", b"[]"),
-        ":model does not say where its model is from",
-    ),
-    "metadata that nests": (
-        replace("metadata", b"[" * 100_000),
-        ":model does not say where its model is from",
-    ),
-    "metadata of numbers": (
-        replace("metadata", b'{"sha256": 1}'),
-        ":model does not say where its model is from",
-    ),
+    "a place of numbers": (replace("place", b"[1, 2]"), OF_NOWHERE),
+    "metadata that is a list": (replace("metadata", b"[]"), OF_NOWHERE),
+    "metadata that nests": (replace("metadata", b"[" * 100_000), OF_NOWHERE),
+    "metadata of numbers": (replace("metadata", b'{"sha256": 1}'), OF_NOWHERE),
     "a model of the future": (
         replace("place", b'["bucket", "models/m_2999-01-01T00:00:00.pkl"]'),
         "is dated in the future",
     ),
     "a model that is too large": (
         replace("content", b"0" * (16 * 2**20 + 1)),
-        ":model is larger than any model",
+        TOO_LARGE,
     ),
-    "metadata that is too large": (
-        replace("metadata", b"0" * (2**20 + 1)),
-        ":model is larger than any model",
-    ),
+    "metadata that is too large": (replace("metadata", b"0" * (2**20 + 1)), TOO_LARGE),
     "other bytes": (replace("content", b"garbage"), "SHA-256 differs"),
 }
 

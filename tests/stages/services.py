@@ -1,6 +1,8 @@
 """The serving stage as a process, and a small model for it."""
 
+import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -8,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx2 as httpx
 import pytest
@@ -84,6 +87,35 @@ def running(
     finally:
         process.kill()
         process.communicate()
+
+
+@contextmanager
+def request_in_flight(address: str) -> Iterator[Callable[[], bytes]]:
+    """Send half of a request; yields what sends the rest, and returns the answer."""
+    body = json.dumps(ORDER).encode()
+    place = urlsplit(address)
+    with socket.create_connection((place.hostname, place.port)) as connection:
+        connection.sendall(
+            f"POST {ENDPOINT} HTTP/1.1\r\nHost: {place.hostname}\r\n"
+            f"Content-Length: {len(body)}\r\n"
+            "Content-Type: application/json\r\n\r\n".encode()
+            + body[:10]
+        )
+
+        def finish() -> bytes:
+            connection.sendall(body[10:])
+            return connection.makefile("rb").read()
+
+        yield finish
+
+
+def refuses_connections(address: str) -> bool:
+    place = urlsplit(address)
+    try:
+        socket.create_connection((place.hostname, place.port)).close()
+    except (ConnectionRefusedError, ConnectionResetError):
+        return True
+    return False
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

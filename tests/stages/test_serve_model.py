@@ -27,6 +27,8 @@ from tests.stages.services import (
     TIMEOUT_SECONDS,
     client,
     persist,
+    refuses_connections,
+    request_in_flight,
     running_service,
     wait_until,
 )
@@ -332,20 +334,11 @@ def test_as_bodywork_runs_it_and_sigterm_answers_what_is_in_flight(
 ) -> None:
     persist(bucket)
     with running_service(bucket, as_bodywork=True) as (process, address):
-        body = json.dumps(ORDER).encode()
-        host, port = address.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port))) as connection:
-            connection.sendall(
-                f"POST {ENDPOINT} HTTP/1.1\r\nHost: {host}\r\n"
-                f"Content-Length: {len(body)}\r\n"
-                "Content-Type: application/json\r\n\r\n".encode()
-                + body[:10]
-            )
+        with request_in_flight(address) as finish:
             wait_until(lambda: client.get(f"{address}/livez").is_success)
             process.send_signal(signal.SIGTERM)
-            wait_until(lambda: refuses_connections(host, int(port)))
-            connection.sendall(body[10:])
-            answer = connection.makefile("rb").read()
+            wait_until(lambda: refuses_connections(address))
+            answer = finish()
         assert answer.startswith(b"HTTP/1.1 200 OK")
         assert b"est_hours_to_dispatch" in answer
         assert process.wait(timeout=TIMEOUT_SECONDS) == 0
@@ -357,14 +350,6 @@ def test_sigterm_as_soon_as_the_port_is_open_ends_it(bucket: str) -> None:
     with running_service(bucket) as (process, _):
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=TIMEOUT_SECONDS) == 0
-
-
-def refuses_connections(host: str, port: int) -> bool:
-    try:
-        socket.create_connection((host, port)).close()
-    except (ConnectionRefusedError, ConnectionResetError):
-        return True
-    return False
 
 
 @pytest.mark.parametrize(
