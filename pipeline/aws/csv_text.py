@@ -344,15 +344,24 @@ def _name_columns(header: list[str], line: int) -> list[str]:
             "put a line with the columns' names first",
         )
     names = [name or f"Unnamed: {place}" for place, name in enumerate(header)]
+    refuse_columns_of_one_name(names, f"in line {line}")
+    return names
+
+
+def refuse_columns_of_one_name(names: list[str], where: str) -> None:
+    """Refuse two columns that differ in nothing but space around their names.
+
+    Raises:
+        Unreadable: Names them.
+    """
     stripped = [name.strip() for name in names]
     for place, name in enumerate(stripped):
         if name in stripped[:place]:
             raise Unreadable(
-                f"columns {stripped.index(name) + 1} and {place + 1} in line {line} "
-                f"are both named {show_values([name])}",
+                f"columns {stripped.index(name) + 1} and {place + 1} {where} are both "
+                f"named {show_values([name])}",
                 "give each column a name of its own",
             )
-    return names
 
 
 def _tell_uneven_rows(

@@ -7,7 +7,11 @@ from collections.abc import Iterable, Iterator
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from pipeline.aws.csv_text import Unreadable, refuse_more_columns
+from pipeline.aws.csv_text import (
+    Unreadable,
+    refuse_columns_of_one_name,
+    refuse_more_columns,
+)
 from pipeline.aws.memory import Memory, find_memory
 from pipeline.logs import printable, show_values
 
@@ -117,7 +121,7 @@ class _Reader:
                     f"{printable(str(field.type))[:LONGEST_REASON]}",
                     "write numbers or text there, or leave it out",
                 )
-        _refuse_twice(name, schema)
+        refuse_columns_of_one_name(schema.names, f"of {name}")
         if not self.columns:
             self.columns, self.first = schema.names, name
         elif {*schema.names} != {*self.columns}:
@@ -181,22 +185,6 @@ def _is_plain(type_: "DataType") -> bool:
             types.is_timestamp,
         )
     )
-
-
-def _refuse_twice(name: str, schema: "Schema") -> None:
-    """Refuse two columns of one name.
-
-    Raises:
-        Unreadable: Names them.
-    """
-    stripped = [column.strip() for column in schema.names]
-    for place, column in enumerate(stripped):
-        if column in stripped[:place]:
-            raise Unreadable(
-                f"columns {stripped.index(column) + 1} and {place + 1} of {name} are "
-                f"both named {show_values([column])}",
-                "give each column a name of its own",
-            )
 
 
 def _as_text(columns: list[str]) -> "Schema":
