@@ -16,7 +16,7 @@ from benchmarks.table import Row, print_rows
 from pipeline import aws
 from pipeline.aws import s3_client
 from sandbox.processes import run_process
-from sandbox.s3_server import replace_aws_settings
+from sandbox.s3_server import make_settings, replace_aws_settings
 
 OBJECTS = (1_000, 10_000, 100_000)
 RUNS = 3
@@ -39,14 +39,7 @@ def measure(objects: int) -> Listing:
     ) as server:
         assert server.stdout is not None
         port = server.stdout.readline().strip()
-        replace_aws_settings(
-            {
-                "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-                "AWS_ACCESS_KEY_ID": "sandbox",
-                "AWS_SECRET_ACCESS_KEY": "sandbox",
-                "AWS_DEFAULT_REGION": "eu-west-1",
-            }
-        )
+        replace_aws_settings(make_settings(port))
         requests: list[Any] = []
         s3_client().meta.events.register(
             "request-created.s3.ListObjectsV2", lambda **_: requests.append(1)

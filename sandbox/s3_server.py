@@ -38,16 +38,21 @@ def run_s3_server() -> Iterator[dict[str, str]]:
         port = server.stdout.readline().strip()
         if not port:
             raise RuntimeError("The local S3 server did not start: see above.")
-        yield {
-            "AWS_ENDPOINT_URL": f"http://{HOST}:{port}",
-            "AWS_ACCESS_KEY_ID": "sandbox",
-            "AWS_SECRET_ACCESS_KEY": "sandbox",
-            "AWS_DEFAULT_REGION": REGION,
-            # What the user has configured for the real S3 shall have no effect.
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-            "no_proxy": HOST,
-        }
+        yield make_settings(port)
+
+
+def make_settings(port: str) -> dict[str, str]:
+    """Make the environment variables that point a process at a local S3 server."""
+    return {
+        "AWS_ENDPOINT_URL": f"http://{HOST}:{port}",
+        "AWS_ACCESS_KEY_ID": "sandbox",
+        "AWS_SECRET_ACCESS_KEY": "sandbox",
+        "AWS_DEFAULT_REGION": REGION,
+        # What the user has configured for the real S3 shall have no effect.
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "no_proxy": HOST,
+    }
 
 
 def replace_aws_settings(settings: Mapping[str, str]) -> None:

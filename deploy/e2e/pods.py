@@ -125,12 +125,12 @@ def explain(cluster: Cluster, pod: Any) -> str:
     return "; ".join([phase, *(" ".join(reason.split()) for reason in reasons)])
 
 
-def read_logs(cluster: Cluster, pod: Any, lines: int = LOG_LINES) -> str:
+def read_logs(cluster: Cluster, pod: Any) -> str:
     """The last lines of each container of a pod."""
     metadata, logs = pod["metadata"], []
     path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/log"
     for container in container_statuses(pod):
-        query = {"container": container["name"], "tailLines": str(lines)}
+        query = {"container": container["name"], "tailLines": str(LOG_LINES)}
         try:
             text = cluster.request("GET", path, **query).decode(errors="replace")
         except ApiError as error:

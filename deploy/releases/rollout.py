@@ -18,7 +18,8 @@ DOCUMENTATION = "openapi.json"
 ORDERS_PLACED = 112
 # Of the pods of a Deployment, the API server names a template by its hash.
 HASH_LABEL = "pod-template-hash"
-
+# Of the logs of a release that has failed.
+LOG_PODS, LOG_LINES = 3, 20
 
 # Makes a request of the service: method, path and JSON; returns the answer.
 Request = Callable[[str, str, object], bytes]
@@ -223,7 +224,7 @@ def template_of(deployment: Any) -> Any:
     return {**template, "metadata": {**template["metadata"], "labels": kept}}
 
 
-def last_logs(rollout: Rollout, pods: int = 3, lines: int = 20) -> str:
+def last_logs(rollout: Rollout) -> str:
     """The last lines of a release's newest pods."""
     cluster, tag = rollout.cluster, rollout.release.tag
     path = f"/api/v1/namespaces/{rollout.release.namespace}/pods"
@@ -231,10 +232,10 @@ def last_logs(rollout: Rollout, pods: int = 3, lines: int = 20) -> str:
     found = [pod for pod in cluster.get(path)["items"] if branch_of(pod) == tag]
     found.sort(key=lambda pod: pod["metadata"]["creationTimestamp"], reverse=True)
     shown = []
-    for pod in found[:pods]:
+    for pod in found[:LOG_PODS]:
         name = pod["metadata"]["name"]
         try:
-            log = cluster.request("GET", f"{path}/{name}/log", tailLines=str(lines))
+            log = cluster.request("GET", f"{path}/{name}/log", tailLines=str(LOG_LINES))
             text = log.decode(errors="replace").rstrip()
         except ApiError as error:
             text = str(error)

@@ -83,8 +83,8 @@ def read_summary(s3: S3Client, bucket: str) -> Any:
     return json.loads(read_answer(s3, bucket, "estimates/summaries"))
 
 
-def list_keys(s3: S3Client, bucket: str, prefix: str = "estimates/") -> list[str]:
-    found = s3.list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents", [])
+def list_keys(s3: S3Client, bucket: str) -> list[str]:
+    found = s3.list_objects_v2(Bucket=bucket, Prefix="estimates/").get("Contents", [])
     return [each["Key"] for each in found]
 
 

@@ -124,13 +124,6 @@ class Tab:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
-    def take_picture(self) -> bytes:
-        """The whole page as PNG."""
-        answer = self.call(
-            "Page.captureScreenshot", format="png", captureBeyondViewport=True
-        )
-        return b64decode(answer["data"])
-
     def print(self) -> bytes:
         """The page as PDF."""
         return b64decode(self.call("Page.printToPDF", printBackground=True)["data"])

@@ -86,8 +86,8 @@ def count_models(bucket: str) -> int:
     return len(aws.list_artefacts_on_s3("pkl", bucket, "models"))
 
 
-def next_week(seed: int = 2, rows: int = 1000, **options: Any) -> DataFrame:
-    return make_week(rows=rows, seed=seed, **options)
+def next_week(seed: int = 2, **options: Any) -> DataFrame:
+    return make_week(rows=1000, seed=seed, **options)
 
 
 def scale(factor: float, product: str = "") -> Spoil:
@@ -413,9 +413,9 @@ def test_a_delivery_that_is_replaced_while_it_is_read_is_read_again(
     assert newest(served).train_dataset_hash == sha256(corrected).hexdigest()
 
 
-def put_folder(s3: S3Client, bucket: str, week: DataFrame, at: datetime = NOW) -> str:
+def put_folder(s3: S3Client, bucket: str, week: DataFrame) -> str:
     """Deliver a week as Spark writes it, but for the mark that it is complete."""
-    key = f"datasets/time_to_dispatch_{at:%Y-%m-%dT%H-%M-%S}.parquet"
+    key = f"datasets/time_to_dispatch_{NOW:%Y-%m-%dT%H-%M-%S}.parquet"
     for number, part in enumerate((week[:300], week[300:301], week[301:])):
         content = part.to_parquet(index=False)
         name = f"part-{number:05}-c000.snappy.parquet"
