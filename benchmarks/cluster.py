@@ -26,24 +26,21 @@ from threading import Thread
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-import numpy as np
 from distributed import Client
 from joblib import parallel_config
 from joblib.parallel import ThreadingBackend
-from numpy.typing import NDArray
 
+from benchmarks.search import split_week
 from benchmarks.table import Row
 from pipeline.estimator import FOLDS
 from pipeline.search import DecisionTreeSearchCV
-from pipeline.train_model import HYPERPARAM_GRID, prepare_data, preprocess
+from pipeline.train_model import HYPERPARAM_GRID
 from sandbox.dask_cluster import START_SECONDS, run_scheduler, run_worker
-from sandbox.orders import make_week
 from sandbox.ports import HOST
 
 ROWS = (1_000, 10_000)
 WORKERS = (1, 2)
 PREDICTED = (1, 2, 4, 10)
-SEED = 1
 EMPTY_TASKS = 200
 BYTES_PER_SECOND = 125e6
 
@@ -196,11 +193,6 @@ def measure(
                 same = there.best_score_ == here.best_score_
                 measurement.runs[count] = Run(seconds, *wire.take(), same)
     return [measurement for _, measurement in found.values()], empty
-
-
-def split_week(rows: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    data = prepare_data(make_week(rows, SEED))
-    return preprocess(data.X_train), np.asarray(data.y_train, float)
 
 
 def warm_up(cluster: str | None) -> None:

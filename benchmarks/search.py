@@ -57,12 +57,15 @@ class Measurement(NamedTuple):
         return self.baseline_seconds / self.seconds
 
 
-def measure(rows: int, seed: int = SEED) -> Measurement:
-    """Search the training split of a generated week."""
-    data = prepare_data(make_week(rows, seed))
-    X: NDArray[np.float64] = preprocess(data.X_train)
-    y = data.y_train.to_numpy()
+def split_week(rows: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The features and labels of the training split of a generated week."""
+    data = prepare_data(make_week(rows, SEED))
+    return preprocess(data.X_train), np.asarray(data.y_train, float)
 
+
+def measure(rows: int) -> Measurement:
+    """Search the training split of a generated week."""
+    X, y = split_week(rows)
     ours = DecisionTreeSearchCV(HYPERPARAM_GRID, cv=FOLDS)
     start = time.perf_counter()
     ours.fit(X, y)
