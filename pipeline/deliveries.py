@@ -31,7 +31,7 @@ def check(chosen: Namespace) -> int:
 
     Raises:
         RuntimeError: The model in service cannot be read.
-        ValueError: The signing key is none.
+        ValueError: The signing key is too short, or empty.
     """
     champion = None
     if chosen.against is not None:
@@ -67,7 +67,7 @@ def find_champion(bucket: str) -> Champion:
 
     Raises:
         RuntimeError: There is none, or it cannot be read.
-        ValueError: The signing key is none.
+        ValueError: The signing key is too short, or empty.
     """
     model = aws.get_champion_from_s3(bucket, MODELS_FOLDER, check=read_champion)
     if model is None:
@@ -159,7 +159,7 @@ def main(arguments: Sequence[str]) -> int:
 
     Raises:
         RuntimeError: It could not be done.
-        ValueError: The signing key is none.
+        ValueError: The signing key is too short, or empty.
         SystemExit: The arguments are invalid.
     """
     chosen = parse(arguments)

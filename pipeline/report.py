@@ -35,7 +35,7 @@ def write_pages(folder: Path, bucket: str, records: list[StoredRecord]) -> Path:
 
     Raises:
         RuntimeError: S3 could not be read, or the folder not be written to.
-        ValueError: The signing key is none.
+        ValueError: The signing key is too short, or empty.
     """
     now = datetime.now(UTC)
     index = folder / INDEX
@@ -59,7 +59,7 @@ def publish_pages(bucket: str, records: list[StoredRecord]) -> int:
 
     Raises:
         RuntimeError: S3 could not be read or written to.
-        ValueError: The signing key is none.
+        ValueError: The signing key is too short, or empty.
     """
     now = datetime.now(UTC)
     evidence = Evidence(bucket)
@@ -104,7 +104,7 @@ def main(arguments: Sequence[str]) -> None:
 
     Raises:
         RuntimeError: It could not be done.
-        ValueError: The signing key is none.
+        ValueError: The signing key is too short, or empty.
         SystemExit: The arguments are invalid.
     """
     chosen = parse(arguments)

@@ -236,7 +236,7 @@ def _dataset(data: "DataFrame", found: S3Object) -> Dataset:
     """Put together what was read and where it came from.
 
     Raises:
-        ValueError: Its name is none for logs and metadata.
+        ValueError: Its name has invisible characters.
     """
     return _describe(data, found.artefact, found.hash, found.version_id)
 

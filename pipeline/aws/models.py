@@ -331,7 +331,7 @@ def add_model_to_s3(
 
     Raises:
         RuntimeError: S3 could not be written to.
-        ValueError: The signing key is none.
+        ValueError: The signing key is too short, or empty.
     """
     return add_signed_object_to_s3(
         content, name, timestamp, "pkl", bucket, folder, **metadata
@@ -343,7 +343,7 @@ def get_latest_pkl_model_from_s3(bucket: str, folder: str = "") -> Model:
 
     Raises:
         RuntimeError: There is none, it cannot be loaded, or S3 could not be read.
-        ValueError: The signing key is none.
+        ValueError: The signing key is too short, or empty.
     """
     return load_model(get_latest_object_from_s3("pkl", bucket, folder))
 
@@ -403,7 +403,7 @@ def read_models_from_s3(
 
     Raises:
         S3Failure: The folder could not be listed, or none of the models be read.
-        ValueError: The signing key is none.
+        ValueError: The signing key is too short, or empty.
     """
     signing_keys()
     listed, withdrawals = list_formats_on_s3(("pkl", WITHDRAWN), bucket, folder)
@@ -432,7 +432,7 @@ def read_model(
 
     Raises:
         S3Failure: S3 could not be read.
-        ValueError: The signing key is none.
+        ValueError: The signing key is too short, or empty.
     """
     address = quote(artefact.address)
     try:
@@ -458,7 +458,7 @@ def examine_model(
 
     Raises:
         S3Failure: S3 could not be read.
-        ValueError: The signing key is none.
+        ValueError: The signing key is too short, or empty.
     """
     artefact, address = found.artefact, quote(found.artefact.address)
     refusals = []
@@ -513,7 +513,7 @@ def get_newest_good_model_from_s3(
     Raises:
         NothingFound: There is none.
         RuntimeError: None can be used, or S3 could not be read.
-        ValueError: The signing key is none.
+        ValueError: The signing key is too short, or empty.
     """
     candidate, refusals = find_newest_good_model_on_s3(bucket, folder, check)
     assert candidate.model is not None
@@ -587,7 +587,7 @@ def load_model(found: S3Object) -> Model:
     Raises:
         RuntimeError: The bytes do not verify, cannot be unpickled, or are not of a
             `Model`.
-        ValueError: The signing key is none.
+        ValueError: The signing key is too short, or empty.
     """
     try:
         proof = prove(found)

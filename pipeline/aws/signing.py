@@ -92,7 +92,7 @@ def sign_anew(found: S3Object) -> None:
 
     Raises:
         RuntimeError: No key is configured, or S3 could not be written to.
-        ValueError: The signing key is none.
+        ValueError: The signing key is too short, or empty.
     """
     signed = sign(found.content, found.artefact.bucket, found.artefact.key)
     if not signed:
@@ -118,7 +118,7 @@ def prove(
     Raises:
         NotProved: It is not what was put, or not signed.
         S3Failure: S3 could not be asked.
-        ValueError: The signing key is none.
+        ValueError: The signing key is too short, or empty.
     """
     digest = found.metadata.get(SHA256)
     if digest is not None and digest != found.hash:

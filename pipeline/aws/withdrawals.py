@@ -43,7 +43,7 @@ def withdraw(model: S3Object, reason: str) -> None:
 
     Raises:
         RuntimeError: S3 could not be written to.
-        ValueError: The signing key is none.
+        ValueError: The signing key is too short, or empty.
     """
     at = datetime.now(UTC).isoformat()
     said = {"model_sha256": model.hash, "withdrawn_at": at}
@@ -80,7 +80,7 @@ def find_withdrawal(
 
     Raises:
         S3Failure: S3 could not be read.
-        ValueError: The signing key is none.
+        ValueError: The signing key is too short, or empty.
     """
     for artefact in beside:
         try:
@@ -98,7 +98,7 @@ def read_withdrawal(artefact: S3TimestampedArtefact, model: S3Object) -> Withdra
         NotProved: It is not ours, or not of these bytes.
         TooLarge: It is larger than any is.
         S3Failure: S3 could not be read.
-        ValueError: The signing key is none.
+        ValueError: The signing key is too short, or empty.
     """
     found = get_object_from_s3(artefact)
     if found is None:

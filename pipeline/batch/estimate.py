@@ -76,7 +76,8 @@ def estimate_requests(s3_bucket: str) -> None:
         NothingFound: There are no requests, or no model.
         RuntimeError: There are estimates of that name of something else, no model could
             be used, or S3 not be read or written.
-        ValueError: The file is none that can be answered; says why.
+        ValueError: The file cannot be answered, and why; or the signing key is too
+            short, or empty.
     """
     started = time.monotonic()
     asked = find_newest_request(s3_bucket)
@@ -135,7 +136,7 @@ def estimate_requests(s3_bucket: str) -> None:
 
 
 def find_newest_request(s3_bucket: str) -> aws.S3TimestampedArtefact:
-    """Find the newest file of requests; tell what is newer and none.
+    """Find the newest file of requests, and warn of newer ones that cannot be taken.
 
     Raises:
         NothingFound: There is none.
@@ -239,6 +240,9 @@ class Answer:
 
         Returns:
             Those that can be answered, with their estimates, and which ones these are.
+
+        Raises:
+            RuntimeError: An estimate, or its range, is not a number.
         """
         products, placed, is_good = check_rows(rows, self._codes)
         if not is_good.all():

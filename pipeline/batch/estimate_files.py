@@ -26,11 +26,19 @@ class EstimateFile(ABC):
 
     @abstractmethod
     def write(self, rows: pa.RecordBatch) -> None:
-        """Add rows."""
+        """Add rows.
+
+        Raises:
+            S3Failure: S3 could not be written to.
+        """
 
     @abstractmethod
     def finish(self) -> None:
-        """Write what stands at the end."""
+        """Write what stands at the end.
+
+        Raises:
+            S3Failure: S3 could not be written to.
+        """
 
 
 class CsvFile(EstimateFile):

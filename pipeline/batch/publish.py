@@ -18,7 +18,8 @@ def publish_estimates(s3_bucket: str, expire_hours: float | None) -> None:
 
     Raises:
         RuntimeError: There is no model to publish, or S3 or Redis failed.
-        ValueError: REDIS_URL, or the signing key, is none.
+        ValueError: REDIS_URL is not set, or no address of a Redis; or the signing key
+            is too short, or empty.
     """
     log.info("Starting to publish estimates.")
     with connected(read_address()) as redis:

@@ -76,7 +76,7 @@ def check_curves(state: dict[str, Any]) -> None:
     """Check what a projected tree is to be given.
 
     Raises:
-        ValueError: Its curves are none.
+        ValueError: A curve is of another form, or products are not numbered by code.
     """
     curves = state.get("curves_", {}).values()
     if not all(isinstance(curve, PiecewiseLinear) for curve in curves):

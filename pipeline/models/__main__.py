@@ -61,7 +61,7 @@ def read_time(text: str) -> datetime:
     """Read a time, in UTC if it names no zone.
 
     Raises:
-        ValueError: It is none, so that argparse says so.
+        ValueError: It is not in ISO 8601; argparse says so.
     """
     time = datetime.fromisoformat(text)
     return time if time.tzinfo else time.replace(tzinfo=UTC)
@@ -71,7 +71,7 @@ def count(text: str) -> int:
     """Read a number of models.
 
     Raises:
-        ValueError: It is none, so that argparse says so.
+        ValueError: It is no whole number above 0; argparse says so.
     """
     number = int(text)
     if number < 1:
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str]) -> int:
 
     Raises:
         RuntimeError: It could not be done.
-        ValueError: The signing key is none.
+        ValueError: The signing key is too short, or empty.
     """
     chosen = parse(arguments)
     run, _ = COMMANDS[chosen.command]

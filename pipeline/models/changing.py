@@ -69,7 +69,7 @@ def withdraw(entries: list[aws.Candidate], chosen: Namespace) -> Answer:
     Raises:
         RuntimeError: There is none of that name, the withdrawal of a signed model would
             not be signed, no model would be left, or S3 could not be written to.
-        ValueError: The signing key is none.
+        ValueError: The signing key is too short, or empty.
     """
     if chosen.model:
         named = [choose(entries, chosen.model)]

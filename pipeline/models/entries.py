@@ -13,7 +13,7 @@ def read_entries(bucket: str) -> list[aws.Candidate]:
 
     Raises:
         RuntimeError: There is none, or S3 could not be read.
-        ValueError: The signing key is none.
+        ValueError: The signing key is too short, or empty.
     """
     entries = list(aws.read_models_from_s3(bucket, MODELS_FOLDER, check=read_curves))
     if not entries:

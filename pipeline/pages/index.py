@@ -91,7 +91,7 @@ def make_index(
 
     Raises:
         S3Failure: The models could not be read.
-        ValueError: The signing key is none.
+        ValueError: The signing key is too short, or empty.
     """
     weeks = sort_into_weeks(records, now)
     runs = [run for week in weeks for run in week.runs]

@@ -75,7 +75,7 @@ def make_run_page(bucket: str, run: Run, evidence: Evidence) -> RunPage:
     What is gone or cannot be read is told in its place.
 
     Raises:
-        ValueError: The signing key is none.
+        ValueError: The signing key is too short, or empty.
     """
     record = run.record
     observations = evidence.read_observations(record.delivery)

@@ -85,7 +85,7 @@ def read_models_folder(
 
     Raises:
         S3Failure: S3 could not be read.
-        ValueError: The signing key is none.
+        ValueError: The signing key is too short, or empty.
     """
     serving = None
     refusals: list[str] = []
@@ -113,7 +113,7 @@ def read_rollback(artefact: aws.S3TimestampedArtefact) -> Rollback | None:
 
     Raises:
         S3Failure: S3 could not be read.
-        ValueError: The signing key is none.
+        ValueError: The signing key is too short, or empty.
     """
     found = aws.get_object_from_s3(artefact)
     original = name_of(found.metadata.get(ROLLED_BACK_FROM, "")) if found else ""
@@ -135,7 +135,7 @@ def find_withdrawn(
 
     Raises:
         S3Failure: S3 could not be read.
-        ValueError: The signing key is none.
+        ValueError: The signing key is too short, or empty.
     """
     listed = aws.list_artefacts_on_s3("withdrawn", bucket, MODELS_FOLDER)
     beside = aws.group_by_model(listed)

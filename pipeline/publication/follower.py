@@ -53,7 +53,7 @@ class Follower:
         Raises:
             RedisFailure: Redis could not be asked, or holds no publication.
             RuntimeError: The model cannot be used.
-            ValueError: The signing key is none.
+            ValueError: The signing key is too short, or empty.
         """
         aws.signing_keys()
         with explain_redis_errors(self.address):
@@ -73,7 +73,7 @@ class Follower:
             if nothing has changed.
 
         Raises:
-            ValueError: The signing key is none.
+            ValueError: The signing key is too short, or empty.
         """
         try:
             with explain_redis_errors(self.address):

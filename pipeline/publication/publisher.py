@@ -77,7 +77,7 @@ def publish(
     Raises:
         RedisFailure: It was lost before it was current.
         RuntimeError: The model does not say what was observed.
-        ValueError: The signing key is none.
+        ValueError: The signing key is too short, or empty.
         redis.RedisError: Redis failed.
     """
     model = candidate.model

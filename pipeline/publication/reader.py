@@ -73,7 +73,7 @@ def read_publication(
         check: Raises for a model that is of no use; a RuntimeError in a sentence.
 
     Raises:
-        ValueError: The signing key is none.
+        ValueError: The signing key is too short, or empty.
         redis.RedisError: Redis failed.
     """
     if not NAME.fullmatch(name):
