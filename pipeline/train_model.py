@@ -598,7 +598,7 @@ def wrap_model(
     model: BaseEstimator,
     dataset: aws.Dataset,
     metrics: TaskMetrics,
-    evaluation: dict[str, Any] | None = None,
+    evaluation: dict[str, Any] | None,
 ) -> aws.Model:
     """Put a model and its metadata together, and make sure that they can be read.
 

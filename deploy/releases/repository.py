@@ -78,7 +78,7 @@ class Release:
         return stage
 
 
-def make_release(root: Path = ROOT) -> Release:
+def make_release(root: Path) -> Release:
     """Find the release of the commit that is checked out; tag and push it if need be.
 
     Raises:
@@ -100,7 +100,7 @@ def make_release(root: Path = ROOT) -> Release:
     return describe(root, tag, commit, repository_url(root))
 
 
-def find_release(tag: str, root: Path = ROOT) -> Release:
+def find_release(tag: str, root: Path) -> Release:
     """Find a release of the repository by its tag.
 
     Raises:
@@ -156,7 +156,7 @@ def list_tags(root: Path, pattern: str) -> dict[str, str]:
     return tags
 
 
-def repository_url(root: Path = ROOT) -> str:
+def repository_url(root: Path) -> str:
     """The URL from which pods clone: the remote's, over HTTPS and without credentials.
 
     Raises:

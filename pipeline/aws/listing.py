@@ -107,7 +107,7 @@ def parse_timestamp(key: str) -> datetime | None:
     return None
 
 
-def survey_folder(file_format: str, bucket: str, folder: str = "") -> Survey:
+def survey_folder(file_format: str, bucket: str, folder: str) -> Survey:
     """Find the objects that may be taken, and say of all others why they may not.
 
     Taken is what lies directly in the folder, has the ending of the format and a
@@ -264,7 +264,7 @@ def list_artefacts_on_s3(
 
 
 def list_formats_on_s3(
-    file_formats: Sequence[str], bucket: str, folder: str = ""
+    file_formats: Sequence[str], bucket: str, folder: str
 ) -> list[list[S3TimestampedArtefact]]:
     """List as `list_artefacts_on_s3` does, several formats at the price of one.
 
