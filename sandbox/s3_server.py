@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from threading import Event
 from typing import Final
 
 from pipeline.aws import s3_client
@@ -80,13 +79,20 @@ def make_bucket(name: str) -> None:
 
 def serve() -> None:
     """Serve S3 until a signal ends the process; print the port once it answers."""
-    from moto.server import ThreadedMotoServer
+    from moto.moto_server.werkzeug_app import MotoRequestHandler, create_backend_app
+    from werkzeug.serving import make_server
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(HOST, port=0, verbose=False)
-    server.start()
-    print(server.get_host_and_port()[1], flush=True)
-    Event().wait()
+    # S3 alone: to tell AWS' services apart, moto reads a directory at each request.
+    server = make_server(
+        HOST,
+        port=0,
+        app=create_backend_app("s3"),
+        threaded=True,
+        request_handler=MotoRequestHandler,
+    )
+    print(server.port, flush=True)
+    server.serve_forever()
 
 
 if __name__ == "__main__":
