@@ -20,11 +20,8 @@ from pipeline.aws import s3_client
 from sandbox.s3_server import make_bucket, run_s3_server
 from tests import programs
 
-# A busy machine may take its time for an example.
-settings.register_profile(
-    "untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("untimed")
+FEW_EXAMPLES = 20
+MANY_EXAMPLES = 150
 
 # JSON Schema asks for it where it is installed: a grammar of addresses that takes a
 # second to read.
@@ -48,6 +45,18 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         each.suffix == ".py" and marked.search(each.read_text()) for each in modules
     )
     return everything or None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Generate fewer examples for whoever leaves out tests, to have an answer soon."""
+    settings.register_profile(
+        "untimed",
+        max_examples=FEW_EXAMPLES if config.option.markexpr else MANY_EXAMPLES,
+        # A busy machine may take its time for an example.
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    settings.load_profile("untimed")
 
 
 def pytest_collection_finish() -> None:

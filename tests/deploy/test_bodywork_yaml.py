@@ -186,6 +186,7 @@ def credentials_of(stage: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     s3_client.cache_clear()
 
 
+@pytest.mark.process
 def test_each_stage_can_do_its_work_with_its_policy_and_delete_nothing(
     simulated_aws: None,
     monkeypatch: pytest.MonkeyPatch,
@@ -212,6 +213,7 @@ def test_each_stage_can_do_its_work_with_its_policy_and_delete_nothing(
             aws.get_dataset_from_s3(BUCKET, model.train_dataset_key)
 
 
+@pytest.mark.process
 def test_requests_are_answered_with_a_policy_that_allows_nothing_else(
     simulated_aws: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,6 +39,11 @@ VERSIONS = [
     for version in all_versions()
     if list(map(int, version.split("."))) >= list(map(int, OLDEST.split(".")))
 ]
+IN_EACH_VERSION = pytest.mark.parametrize(
+    "version",
+    [pytest.param(version, marks=pytest.mark.thorough) for version in VERSIONS[:-1]]
+    + VERSIONS[-1:],
+)
 NAMESPACE = CONFIGURATION["pipeline"]["name"]
 BODYWORK_NAMESPACE = "bodywork-deployment-jobs"
 
@@ -89,7 +94,7 @@ def test_the_versions_are_those_that_are_offered() -> None:
     assert VERSIONS[-1] == kubernetes_validate.latest_version()
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@IN_EACH_VERSION
 def test_each_manifest_is_valid(version: str) -> None:
     for manifest in [*MANIFESTS, SCHEDULE, patched_deployment()]:
         used = kubernetes_validate.validate(manifest, version, strict=True)

@@ -15,9 +15,9 @@ from pipeline.train_model import CLUSTER_VARIABLE
 from tests.deploy.test_bodywork_yaml import CONFIGURATION, ROOT
 from tests.deploy.test_cluster import (
     BODYWORK_NAMESPACE,
+    IN_EACH_VERSION,
     NAMESPACE,
     SCHEDULE,
-    VERSIONS,
     load,
 )
 
@@ -45,7 +45,7 @@ def container_of(deployment: dict[str, Any]) -> dict[str, Any]:
     return container
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@IN_EACH_VERSION
 def test_each_manifest_is_valid(version: str) -> None:
     for manifest in MANIFESTS.values():
         used = kubernetes_validate.validate(manifest, version, strict=True)

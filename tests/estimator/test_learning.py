@@ -12,6 +12,7 @@ from scipy.stats import norm
 from pipeline import aws
 from pipeline.estimator import (
     KNOWLEDGE,
+    FeatureAndLabels,
     Knowledge,
     KnowledgeRefused,
     MonotoneTreeRegressor,
@@ -248,6 +249,12 @@ def test_what_is_known_is_neither_learnt_twice_nor_held_out(
     assert week.is_new.all() and len(week.data.X_test) == 200
 
 
+@pytest.fixture(scope="module")
+def small_week() -> tuple[FeatureAndLabels, MonotoneTreeRegressor]:
+    data = prepare_data(make_week(300, seed=1))
+    return data, train_model(data, GRID)[0]
+
+
 def set_deep(record: Any, path: tuple[Any, ...], value: object) -> None:
     for name in path[:-1]:
         record = record[name]
@@ -292,6 +299,7 @@ def set_deep(record: Any, path: tuple[Any, ...], value: object) -> None:
 )
 def test_what_could_not_be_right_is_a_fresh_start(
     four_weeks: Knowledge,
+    small_week: tuple[FeatureAndLabels, MonotoneTreeRegressor],
     path: tuple[Any, ...],
     value: object,
     caplog: pytest.LogCaptureFixture,
@@ -300,8 +308,7 @@ def test_what_could_not_be_right_is_a_fresh_start(
     holder = {KNOWLEDGE: deepcopy(records)}
     set_deep(holder, (KNOWLEDGE, *path), value)
     dataset = aws.Dataset(DataFrame(), datetime.now(UTC), "b", "w.csv", "c0ffee")
-    data = prepare_data(make_week(300, seed=1))
-    projection, _ = train_model(data, GRID)
+    data, projection = small_week
     model = aws.Model("m", projection, dataset, {KNOWLEDGE: records})
     assert read_knowledge(model) == four_weeks
     odd = aws.Model("m", projection, dataset, holder)

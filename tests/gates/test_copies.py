@@ -22,7 +22,9 @@ def are_too_many(week: DataFrame) -> bool:
 
 
 @pytest.mark.parametrize("step", [1e-6, 0.01, 0.1, 0.5, 1.0, 2.0])
-@pytest.mark.parametrize("rows", [120, 1000, 20_000])
+@pytest.mark.parametrize(
+    "rows", [120, 1000, pytest.param(20_000, marks=pytest.mark.thorough)]
+)
 def test_honest_weeks_are_not_touched(rows: int, step: float) -> None:
     for seed in range(1 if rows > 1000 else 3):
         assert not are_too_many(rounded_week(rows, seed, step)), seed

@@ -6,6 +6,7 @@ from pandas import DataFrame
 
 from pipeline.gates.shift import Shift, measure_shifts
 from sandbox.orders import make_week
+from tests.seeds import of_seeds
 
 pytestmark = pytest.mark.once
 
@@ -44,9 +45,10 @@ def test_another_unit_is_found_and_named(factor: float, unit: str, rows: int) ->
     assert shifts["SKU003"].factor == pytest.approx(factor, rel=0.15)
 
 
+@of_seeds(4, 20)
 @pytest.mark.parametrize("factor", [0.5, 0.8, 1.0, 1.25, 2.0])
-def test_a_slower_or_faster_world_is_none(factor: float) -> None:
-    for seed in range(20):
+def test_a_slower_or_faster_world_is_none(factor: float, seeds: range) -> None:
+    for seed in seeds:
         week = make_week(rows=200, seed=seed)
         hours = week["hours_to_dispatch"] * factor
         shifts = measure(week.assign(hours_to_dispatch=hours), week)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -417,7 +417,6 @@ def test_the_examples_of_the_document_are_what_is_answered(app: FastAPI) -> None
     Estimates.model_validate(content["example"])
 
 
-@settings(max_examples=50)
 @given(
     orders=st.lists(ORDERS, min_size=1, max_size=3), level=st.sampled_from(LEVELS)
 )

@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, ValidationError
 
@@ -129,7 +129,6 @@ REQUESTS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150)
 @given(path=st.sampled_from([V0_1, V0_2]), content=ORDERS | REQUESTS | ANY_JSON)
 @example(path=V0_1, content=ORDER)
 @example(path=V0_2, content=VERSIONS[V0_2])
@@ -150,7 +149,6 @@ PIECES = [
 ]
 
 
-@settings(max_examples=150)
 @given(
     path=st.sampled_from([V0_1, V0_2]),
     cut=st.tuples(st.integers(0, 80), st.integers(0, 3)),

@@ -9,7 +9,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.dummy import DummyRegressor
 from types_boto3_s3 import S3Client
@@ -162,7 +162,6 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=75)
 @given(
     body=JSON
     | st.fixed_dictionaries(
