@@ -143,7 +143,7 @@ def relay(address: str) -> Iterator[tuple[str, Wire]]:
             to.shutdown(socket.SHUT_WR)
 
     with ThreadingTCPServer((HOST, 0), PassOn) as server:
-        thread = Thread(target=server.serve_forever)
+        thread = Thread(target=server.serve_forever, args=[0.01])
         thread.start()
         yield f"tcp://{HOST}:{server.server_address[1]}", wire
         server.shutdown()

@@ -137,7 +137,7 @@ def test_an_answer_that_breaks_off_is_asked_for_again(
             self.wfile.write(content[:50] if next(torn) else content)
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
         s3_client.cache_clear()
         moment = datetime(2021, 7, 3, tzinfo=UTC)

@@ -69,7 +69,7 @@ class AdvisoryHandler(BaseHTTPRequestHandler):
 @pytest.fixture
 def advisories() -> Iterator[Advisories]:
     with Advisories() as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
         yield server
         server.shutdown()
 

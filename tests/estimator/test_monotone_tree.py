@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.base import clone
@@ -32,7 +32,6 @@ def fit_week(rows: int, seed: int) -> tuple[MonotoneTreeRegressor, NDArray[np.fl
     return MonotoneTreeRegressor(tree).fit(features, data.y_train), features
 
 
-@settings(max_examples=30)
 @given(
     seed=st.integers(0, 10**6),
     rows=st.integers(60, 400),

@@ -45,7 +45,9 @@ def make_fold(seed: int) -> Fold:
 
 
 @pytest.mark.parametrize("criterion", ["squared_error", "absolute_error"])
-@pytest.mark.parametrize("seed", [1, 3, 10])
+@pytest.mark.parametrize(
+    "seed", [1, *(pytest.param(seed, marks=pytest.mark.thorough) for seed in (3, 10))]
+)
 def test_no_tree_scores_above_the_bounds(criterion: str, seed: int) -> None:
     group, fold = make_group(criterion, [1, 2, 3, None]), make_fold(seed)
     tree = SharedTree(group, fold)

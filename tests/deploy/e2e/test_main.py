@@ -134,7 +134,7 @@ def test_an_address_is_asked_as_a_client_asks() -> None:
             """Stay silent."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
         ask = ask_at(f"http://127.0.0.1:{server.server_port}")
         order = {"product_code": "A", "orders_placed": 1}
         assert ask("POST", ENDPOINT, order) == b"answer"
