@@ -29,7 +29,7 @@ test: $(INSTALLED)  ## Run all tests, on each Python found where that matters, a
 	fi; \
 	UV_PYTHON_DOWNLOADS=never exec $(PYTHON) -m tox run-parallel
 
-check: $(INSTALLED)  ## Run the static analysis and all tests that need no process of their own: in one to one and a half minutes.
+check: $(INSTALLED)  ## Run the static analysis and all tests that need no process of their own: in a minute.
 	@UV_PYTHON_DOWNLOADS=never exec $(PYTHON) -m tox run-parallel -e static,check
 
 infrastructure: $(INSTALLED)  ## Run GitHub's workflows, and what Terraform makes on AWS, against stand-ins; 7 minutes.
