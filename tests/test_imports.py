@@ -14,6 +14,7 @@ import pytest
 pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
 # From the ground up: a room imports from lower floors alone.
 FLOORS = [
     {"logs", "orders"},
@@ -171,6 +172,12 @@ def test_the_engineers_page_tells_of_these_floors() -> None:
     assert told == {
         floor: rooms - {"__init__"} for floor, rooms in enumerate(FLOORS)
     }
+
+
+def test_the_first_page_names_each_folder() -> None:
+    [row] = re.findall(r"^\| `pipeline/` \| .*$", README.read_text(), re.MULTILINE)
+    folders = {path.parent.name for path in (ROOT / "pipeline").glob("*/__init__.py")}
+    assert {*re.findall(r"`(\w+)`", row)} == folders
 
 
 def test_the_hall_is_not_crowded() -> None:
