@@ -52,24 +52,26 @@ from pipeline.aws.derived import (
     read_made_from,
 )
 from pipeline.aws.models import (
-    Candidate,
     Model,
     add_model_to_s3,
     check_loadable,
     deployed_commit,
+    quote,
+)
+from pipeline.aws.multipart import MultipartUpload
+from pipeline.aws.pickling import MAX_BYTES as MAX_MODEL_BYTES
+from pipeline.aws.pickling import unpickle_model
+from pipeline.aws.published_models import (
+    Candidate,
     examine_model,
     find_newest_good_model_on_s3,
     get_champion_from_s3,
     get_latest_pkl_model_from_s3,
     get_newest_good_model_from_s3,
     load_model,
-    quote,
     read_models_from_s3,
     tell_resign,
 )
-from pipeline.aws.multipart import MultipartUpload
-from pipeline.aws.pickling import MAX_BYTES as MAX_MODEL_BYTES
-from pipeline.aws.pickling import unpickle_model
 from pipeline.aws.ranged_file import RangedFile
 from pipeline.aws.signed_objects import (
     SignedObject,

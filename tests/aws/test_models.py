@@ -150,7 +150,7 @@ def test_a_model_that_is_replaced_while_it_is_read_is_told(
         replaced = "/n_" in artefact.key
         return None if replaced else aws.get_object_from_s3(artefact)
 
-    monkeypatch.setattr("pipeline.aws.models.get_object_from_s3", read)
+    monkeypatch.setattr("pipeline.aws.published_models.get_object_from_s3", read)
     model, refusals = aws.get_newest_good_model_from_s3(bucket, "models", check=str)
     assert model == good
     [refusal] = refusals
