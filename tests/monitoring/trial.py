@@ -43,6 +43,8 @@ FACTOR = 60
 TIMEOUT_SECONDS = 180
 REQUEST_SECONDS = 0.05
 PATH = "/api/v0.1/time_to_dispatch"
+# What is asked with; the examples of the document, made at the start, have others.
+ORDERS_PLACED = 50
 PROGRAMS = ["prometheus", "prometheus-alertmanager"]
 GOOD, OLD, REFUSED = "good", "old", "refused"
 
@@ -52,7 +54,7 @@ import math, sys, time
 from pipeline import serve_model
 from pipeline.logs import configure_logger
 def failing(orders_placed):
-    return math.nan
+    return math.nan if orders_placed == %d else 1.0
 def slow(orders_placed):
     time.sleep(0.2)
     return 1.0
@@ -81,7 +83,7 @@ class Service:
         port, process = free_port(), ExitStack()
         program = ["-m", "pipeline.serve_model"]
         if defect:
-            program = ["-c", SERVE_WITH % defect]
+            program = ["-c", SERVE_WITH % (ORDERS_PLACED, defect)]
         process.enter_context(run_with_port(port, sys.executable, *program, bucket))
         wait_until(lambda: answers(port, "/readyz"), "the service starts")
         self.port = port
@@ -119,7 +121,7 @@ class Load(Thread):
     def __init__(self, service: Service) -> None:
         super().__init__(daemon=True)
         self.service = service
-        self.orders_placed = 50
+        self.orders_placed = ORDERS_PLACED
         self.ended = Event()
 
     def run(self) -> None:
@@ -358,7 +360,7 @@ def list_faults(service: Service, load: Load, cluster: Cluster) -> list[Fault]:
         Fault("EstimatesSlow", "code that waits 0.2 s", roll_out(GOOD, "slow"), mend),
         Fault(
             *("OrdersBeyondObserved", "all ask with 10,000 orders"),
-            *(set_orders(10_000), set_orders(50)),
+            *(set_orders(10_000), set_orders(ORDERS_PLACED)),
         ),
         Fault("ModelOld", "a model made nine days ago", roll_out(OLD), mend),
         Fault("NewerModelRefused", "a newer model is torn", roll_out(REFUSED), mend),
