@@ -32,6 +32,13 @@ SMALLEST_GRID: dict[str, list[Any]] = {
     "max_depth": [2, None],
     "min_samples_leaf": [1, 3],
 }
+IN_EACH_GRID = pytest.mark.parametrize(
+    "grid",
+    [
+        pytest.param(SMALLEST_GRID, id="smallest"),
+        pytest.param(SMALL_GRID, id="small", marks=pytest.mark.thorough),
+    ],
+)
 
 SAME_TREES: dict[str, list[Any]] = {"random_state": [42], "min_samples_leaf": [9]}
 
@@ -160,13 +167,15 @@ def test_winner_is_that_of_grid_search_where_rounding_breaks_ties(seed: int) -> 
         None,
     ],
 )
-def test_takes_the_same_folds_as_grid_search(cv: Any) -> None:
-    assert_same_search(*make_week(80, 0), SMALLEST_GRID, cv)
+@IN_EACH_GRID
+def test_takes_the_same_folds_as_grid_search(cv: Any, grid: Any) -> None:
+    assert_same_search(*make_week(80, 0), grid, cv)
 
 
+@IN_EACH_GRID
 @pytest.mark.filterwarnings("ignore")
-def test_scores_that_are_not_defined_rank_as_in_grid_search() -> None:
-    assert_same_search(*make_week(12, 0), SMALLEST_GRID, LeaveOneOut())
+def test_scores_that_are_not_defined_rank_as_in_grid_search(grid: Any) -> None:
+    assert_same_search(*make_week(12, 0), grid, LeaveOneOut())
 
 
 def test_takes_a_list_of_grids_and_parameters_it_cannot_share() -> None:
