@@ -31,6 +31,7 @@ from deploy.kubernetes_api import (
 )
 from deploy.releases import (
     ANSWER_TIMEOUT_SECONDS,
+    ENDING_SIGNALS,
     ROLLOUT_TIMEOUT_SECONDS,
     ROOT,
     SCHEDULE,
@@ -42,6 +43,7 @@ from deploy.releases import (
     branch_of,
     deploy,
     find_release,
+    interrupt,
     last_logs,
     make_release,
     publishing_reports,
@@ -54,7 +56,6 @@ from deploy.releases import (
 PATCH = "deploy/cluster/serve_model_patch.yaml"
 # For an API server that is away for a moment.
 RESTORE_TIMEOUT_SECONDS = 60
-ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main(tag: str | None, root: Path = ROOT) -> None:
@@ -283,10 +284,6 @@ def uninterrupted() -> Iterator[None]:
 
 def say(line: str) -> None:
     print(line, flush=True)
-
-
-def interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

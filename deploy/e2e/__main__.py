@@ -56,9 +56,17 @@ from deploy.e2e.releases import (
 from deploy.e2e.report import Report, say
 from deploy.e2e.service import Service
 from deploy.kubernetes_api import Cluster, path_of
-from deploy.releases import ENDPOINT, ROOT, Release, Request, Schedule, git
+from deploy.releases import (
+    ENDING_SIGNALS,
+    ENDPOINT,
+    ROOT,
+    Release,
+    Request,
+    Schedule,
+    git,
+    interrupt,
+)
 
-ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 TIMEOUT_SECONDS = 30
 # In the title of what training tells of a run that was good.
 PUBLISHED = "a new model is published"
@@ -277,10 +285,6 @@ def service_address(argument: str) -> str:
     except ValueError:
         pass
     raise ArgumentTypeError(f"{argument!r} is not like http://NODE:30080")
-
-
-def interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A release: where it comes from, what it is on a cluster, and how it gets there."""
 
 from deploy.releases.deployment import deploy
+from deploy.releases.interruption import ENDING_SIGNALS, interrupt
 from deploy.releases.lease import WEEKLY_RUN, Lease, LeaseLostError
 from deploy.releases.reports import NAME as REPORTS_JOB
 from deploy.releases.reports import publishing_reports
@@ -30,6 +31,7 @@ from deploy.releases.withdrawal import withdraw_models
 
 __all__ = [
     "ANSWER_TIMEOUT_SECONDS",
+    "ENDING_SIGNALS",
     "ENDPOINT",
     "ROLLOUT_TIMEOUT_SECONDS",
     "ROOT",
@@ -48,6 +50,7 @@ __all__ = [
     "describe",
     "find_release",
     "git",
+    "interrupt",
     "last_logs",
     "make_release",
     "publishing_reports",

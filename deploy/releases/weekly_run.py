@@ -21,6 +21,7 @@ from typing import Any
 from deploy.kubernetes_api import Cluster, wait_for
 from deploy.releases.bodywork import BodyworkError
 from deploy.releases.deployment import deploy
+from deploy.releases.interruption import interrupt
 from deploy.releases.late_delivery import LateDelivery
 from deploy.releases.lease import WEEKLY_RUN, Lease
 from deploy.releases.released_code import clone_released, run_module
@@ -142,10 +143,6 @@ def tell(schedule: Schedule, error: BaseException) -> None:
 
 def say(line: str) -> None:
     print(line, flush=True)
-
-
-def interrupt(*_: Any) -> None:
-    raise KeyboardInterrupt
 
 
 def give_up(*_: Any) -> None:

@@ -17,10 +17,10 @@ from urllib.error import HTTPError
 
 import pytest
 
-from deploy.e2e.__main__ import ENDING_SIGNALS, ask_at
+from deploy.e2e.__main__ import ask_at
 from deploy.kubernetes_api import Cluster
 from deploy.releases.repository import ROOT
-from deploy.releases import ENDPOINT
+from deploy.releases import ENDING_SIGNALS, ENDPOINT
 from tests.deploy.api_server import run_api_server
 from tests.programs import run_here
 
