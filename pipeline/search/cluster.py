@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
+from functools import partial
 from textwrap import shorten
 from threading import Thread
 from time import monotonic
@@ -26,6 +27,7 @@ __all__ = ["ClusterWorkers"]
 
 # For the scheduler to answer, and for a first worker to come.
 CONNECT_SECONDS = 10
+CONNECT_RETRIES = 4
 # How often it is looked whether there are workers, and how long there may be none: a
 # pod that was evicted is made again in that time.
 POLL_SECONDS = 1
@@ -203,7 +205,8 @@ def make_client(address: str) -> "Client":
     with dask.config.set({"logging": quiet}):
         from distributed import Client
 
-    return Client(
+    connect = partial(
+        Client,
         address,
         timeout=CONNECT_SECONDS,
         # No more than the search does it concern.
@@ -211,6 +214,11 @@ def make_client(address: str) -> "Client":
         # All goes by the scheduler, so that workers need not be reached.
         direct_to_workers=False,
     )
+    for _ in range(CONNECT_RETRIES):
+        # Its failure when what concerns another client comes with the first answer.
+        with suppress(AssertionError):
+            return connect()
+    return connect()
 
 
 def _check_and_call(

@@ -13,7 +13,7 @@ from subprocess import Popen
 from typing import Any, NamedTuple
 
 import pytest
-from distributed import Client
+from distributed import Scheduler, SchedulerPlugin
 from joblib import parallel_config
 
 from pipeline.search import DecisionTreeSearchCV, cluster
@@ -81,7 +81,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             for preload in preloads
         ]
         wait_for_workers(address, 2)
-        with Client(address, set_as_default=False) as client:
+        with cluster.make_client(address) as client:
             scheduler = client.run_on_scheduler(os.getpid)
         yield Cluster(address, scheduler, workers, orders, preloads[0])
 
@@ -105,7 +105,7 @@ def write_preload(orders: Path) -> Path:
 
 
 def wait_for_workers(address: str, count: int) -> None:
-    with Client(address, set_as_default=False) as client:
+    with cluster.make_client(address) as client:
         client.wait_for_workers(count, START_SECONDS)
 
 
@@ -146,7 +146,7 @@ def test_the_winner_and_all_scores_are_those_of_threads(
 def test_who_uses_the_class_may_bring_any_workers(
     running: Cluster, week: Data, here: DecisionTreeSearchCV
 ) -> None:
-    with Client(running.address, set_as_default=False) as client:
+    with cluster.make_client(running.address) as client:
         with parallel_config("dask", client=client):
             assert_same(DecisionTreeSearchCV(GRID).fit(*week), here)
     with parallel_config("threading", n_jobs=2):
@@ -191,6 +191,32 @@ def test_what_no_cluster_is_there_for_is_searched_here(
             assert_same(there, here)
     for address, warning in zip(addresses, warnings(caplog), strict=True):
         assert f"The Dask cluster {address} is given up: " in warning
+
+
+@pytest.mark.once
+@pytest.mark.process
+def test_news_of_another_client_does_not_keep_it_from_connecting(
+    running: Cluster, week: Data, here: DecisionTreeSearchCV, caplog: Any
+) -> None:
+    """Dask fails if it comes with the scheduler's first answer: three times here."""
+
+    def disturb(dask_scheduler: "Scheduler") -> None:
+        class Disturbance(SchedulerPlugin):
+            left = 3
+
+            def add_client(self, scheduler: "Scheduler", client: str) -> None:
+                self.left -= 1
+                if self.left >= 0:
+                    news = {"op": "lost-data", "key": "of another"}
+                    scheduler.loop.add_callback(scheduler.report, news)
+
+        dask_scheduler.add_plugin(Disturbance())
+
+    with cluster.make_client(running.address) as client:
+        client.run_on_scheduler(disturb)
+    there = DecisionTreeSearchCV(GRID, cluster=running.address).fit(*week)
+    assert not warnings(caplog)
+    assert_same(there, here)
 
 
 @pytest.mark.parametrize("name", list_versions())
