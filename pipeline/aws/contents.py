@@ -6,6 +6,7 @@ name that is persisted and stays the same wherever the class may live later on.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -81,6 +82,8 @@ def find_declared(module: str, name: str) -> Declared | None:
     return next(named_by_module, None)
 
 
+# Asked for each object of a model that is pickled, thousands of times.
+@cache
 def locate(location: str) -> Any:
     """Import what lives at `module:name`."""
     module, _, name = location.partition(":")
