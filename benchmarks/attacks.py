@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from math import inf, isfinite
+from multiprocessing.process import BaseProcess
 from threading import Event, Thread
 from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
@@ -45,6 +46,7 @@ SECONDS = 20
 RAMP_SECONDS = 10
 RETURN_RATE = 1_000
 PAUSE_SECONDS = 2
+OTHER_FILES = 50
 RATE = 100
 PROBE_RATE = 10
 PROBES = ("/livez", "/readyz")
@@ -201,21 +203,39 @@ async def keep_attacking(address: tuple[str, int], attack: Attack) -> None:
 
 @contextmanager
 def under_attack(address: tuple[str, int], attack: Attack) -> Iterator[None]:
-    """Attack from a process of its own, which first has all its connections open."""
+    """Attack from a process of its own, which first has all its connections open.
+
+    Raises:
+        RuntimeError: It ended by itself, so that nobody was under attack.
+    """
     process = multiprocessing.get_context("spawn").Process(
         target=run_attack, args=(address, attack), daemon=True
     )
     process.start()
     try:
-        time.sleep(RAMP_SECONDS + 3)
+        check_goes_on(process, RAMP_SECONDS + 3)
         yield
+        check_goes_on(process)
     finally:
         process.kill()
         process.join()
 
 
+def check_goes_on(process: BaseProcess, seconds: float = 0) -> None:
+    """Check that a process has not ended after some seconds."""
+    process.join(seconds)
+    if process.exitcode is not None:
+        raise RuntimeError(f"The attack ended by itself, with {process.exitcode}.")
+
+
 def run_attack(address: tuple[str, int], attack: Attack) -> None:
-    prepare_process()
+    files = prepare_process()
+    # Else those that cannot be opened would pass for some that were let go.
+    if 0 <= files < attack.connections + OTHER_FILES:
+        sys.exit(
+            f"{attack.connections:,} connections need as many open files, and here are "
+            f"{files:,} at most: raise that limit (ulimit -Hn), and try again."
+        )
     # Clients are not to wait for the core: it would look as if the service were late.
     os.nice(10)
     # Pauses would turn a steady stream of connections into bursts.
@@ -223,11 +243,16 @@ def run_attack(address: tuple[str, int], attack: Attack) -> None:
     uvloop.run(keep_attacking(address, attack))
 
 
-def prepare_process() -> None:
-    """Leave the service its core, and allow as many connections as there can be."""
+def prepare_process() -> int:
+    """Leave the service its core, and allow as many connections as there can be.
+
+    Returns:
+        How many files may be open; -1 for any number.
+    """
     os.sched_setaffinity(0, {int(LOAD_CORE)})
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 @contextmanager
