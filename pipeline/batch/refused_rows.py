@@ -69,12 +69,13 @@ class RefusedRows:
         refused = piece.rows.filter(pa.array(is_refused))
         for start in range(0, len(numbers), ROWS_AT_ONCE):
             rows = refused.slice(start, ROWS_AT_ONCE)
+            some = numbers[start : start + ROWS_AT_ONCE]
             codes, placed = (
                 rows.column(name).to_pylist() for name in (PRODUCT_CODE, ORDERS_PLACED)
             )
             fields = zip(*(each.to_pylist() for each in rows.columns), strict=True)
             reasons = map(self._recall_reason, codes, placed)
-            yield from zip(numbers[start:], reasons, fields)  # noqa: B905
+            yield from zip(some, reasons, fields, strict=True)
 
     def _find_reason(self, code: str | None, orders_placed: Any) -> str:
         """Ask the model of the service's requests."""

@@ -257,7 +257,7 @@ def test_whoever_is_killed_at_any_moment_the_next_one_puts_it_right(
     git(world.clone, "push", "--quiet", "origin", "HEAD:refs/tags/release-other")
     for changes in count():
         tag = tags[changes % 2]
-        runs = [lambda: world.release(tag), world.run_weekly]  # noqa: B023
+        runs = [lambda: world.release(tag), world.run_weekly]
         if first == "run_weekly":
             runs.reverse()
         began = clock.seconds
