@@ -1,4 +1,4 @@
-"""How a signal ends what is run by hand: with one line, after it has tidied up."""
+"""How a signal ends what releases and tries: with one line, after it has tidied up."""
 
 import signal
 import sys
